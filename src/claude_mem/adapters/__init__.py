@@ -1,0 +1,1 @@
+"""One folder an engine; adapters know ports, never domains or each other."""

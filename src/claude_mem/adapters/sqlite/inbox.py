@@ -1,0 +1,156 @@
+"""The `Inbox` port on SQLite, in a file of its own.
+
+Its own file, so that an acknowledgement never waits for indexing: SQLite has one write lock a file. The file is short
+lived by nature (entries leave when their rows are committed) and is vacuumed back to small by reuse of its pages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlean
+
+from claude_mem.adapters.sqlite.connection import check_ours, configure, translate
+from claude_mem.adapters.sqlite.writer import GroupWriter
+from claude_mem.kernel.errors import Unavailable
+from claude_mem.kernel.scope import Scope
+from claude_mem.ports.inbox import DeadLetter, Entry, Pending
+
+_SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS inbox (
+         position INTEGER PRIMARY KEY AUTOINCREMENT,
+         enterprise_id TEXT NOT NULL,
+         event_id TEXT NOT NULL,
+         body BLOB NOT NULL,
+         UNIQUE (enterprise_id, event_id))""",
+    """CREATE TABLE IF NOT EXISTS dead_letters (
+         enterprise_id TEXT NOT NULL,
+         event_id TEXT NOT NULL,
+         reason TEXT NOT NULL,
+         at INTEGER NOT NULL,
+         body BLOB NOT NULL,
+         PRIMARY KEY (enterprise_id, event_id)) WITHOUT ROWID""",
+)
+_INSERT = "INSERT OR IGNORE INTO inbox (enterprise_id, event_id, body) VALUES (?, ?, ?)"
+
+
+def _execute(raw: Any, sql: str) -> None:
+    raw.execute(sql)
+
+
+class SqliteInbox:
+    """Implements `ports.inbox.Inbox`; `bound` is how many entries may wait."""
+
+    def __init__(self, path: Path, bound: int = 500_000) -> None:
+        check_ours(path)
+        self._path = path
+        self._bound = bound
+        self._waiting = 0
+        self._arrived = asyncio.Event()
+        self._writer = GroupWriter("inbox-writer", self._connect, _execute)
+        self._waiting = self._writer.submit(self._count).result()
+
+    async def append(self, scope: Scope, entries: Sequence[Entry]) -> int:
+        """See the port."""
+        if self._waiting + len(entries) > self._bound:
+            raise Unavailable(
+                f"{self._waiting} events wait to be indexed: try again shortly", retry_after=2
+            )
+        rows = [(scope.enterprise_id, entry.event_id, entry.body) for entry in entries]
+
+        def insert(raw: Any) -> int:
+            before = raw.total_changes
+            raw.executemany(_INSERT, rows)
+            return int(raw.total_changes - before)
+
+        added = await asyncio.wrap_future(self._writer.submit(insert))
+        self._waiting += added
+        if added:
+            self._arrived.set()
+        return added
+
+    async def take(self, limit: int) -> list[Pending]:
+        """See the port."""
+
+        def select(raw: Any) -> list[Pending]:
+            rows = raw.execute(
+                "SELECT position, enterprise_id, event_id, body FROM inbox ORDER BY position LIMIT ?",
+                (limit,),
+            )
+            return [Pending(*row) for row in rows]
+
+        return await asyncio.wrap_future(self._writer.submit(select))
+
+    async def ack(self, positions: Sequence[int]) -> None:
+        """See the port."""
+        rows = [(position,) for position in positions]
+
+        def delete(raw: Any) -> int:
+            before = raw.total_changes
+            raw.executemany("DELETE FROM inbox WHERE position = ?", rows)
+            return int(raw.total_changes - before)
+
+        self._waiting -= await asyncio.wrap_future(self._writer.submit(delete))
+
+    async def bury(self, pending: Pending, reason: str, at: int) -> None:
+        """See the port."""
+
+        def move(raw: Any) -> int:
+            raw.execute(
+                "INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?, ?, ?)",
+                (pending.enterprise_id, pending.event_id, reason, at, pending.body),
+            )
+            cursor = raw.execute("DELETE FROM inbox WHERE position = ?", (pending.position,))
+            return int(cursor.rowcount)
+
+        self._waiting -= await asyncio.wrap_future(self._writer.submit(move))
+
+    async def dead_letters(self, scope: Scope, limit: int) -> list[DeadLetter]:
+        """See the port."""
+
+        def select(raw: Any) -> list[DeadLetter]:
+            rows = raw.execute(
+                "SELECT event_id, enterprise_id, reason, at, body FROM dead_letters"
+                " WHERE enterprise_id = ? ORDER BY at DESC, event_id DESC LIMIT ?",
+                (scope.enterprise_id, limit),
+            )
+            return [DeadLetter(*row) for row in rows]
+
+        return await asyncio.wrap_future(self._writer.submit(select))
+
+    async def pending(self) -> int:
+        """See the port. Exact: this process is the only writer of the file."""
+        return self._waiting
+
+    async def wait(self, timeout: float) -> None:
+        """See the port."""
+        try:
+            await asyncio.wait_for(self._arrived.wait(), timeout)
+        except TimeoutError:
+            return
+        self._arrived.clear()
+
+    async def close(self) -> None:
+        """See the port."""
+        await asyncio.get_running_loop().run_in_executor(None, self._writer.close)
+
+    def _connect(self) -> Any:
+        raw = sqlean.connect(
+            str(self._path), isolation_level=None, check_same_thread=False, cached_statements=32
+        )
+        try:
+            configure(raw, writer=True)
+            for statement in _SCHEMA:
+                raw.execute(statement)
+        except sqlean.Error as error:
+            raw.close()
+            raise translate(error) from error
+        self._path.chmod(0o600)
+        return raw
+
+    @staticmethod
+    def _count(raw: Any) -> int:
+        return int(raw.execute("SELECT count(*) FROM inbox").fetchone()[0])

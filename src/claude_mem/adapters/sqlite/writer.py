@@ -1,0 +1,122 @@
+"""The one writer of a SQLite file: a thread that groups what is waiting into one commit.
+
+Work handed in while a commit is on its way to disk shares the next one, so that the price of an fsync is divided.
+Each piece runs in its own savepoint: what fails takes nothing else with it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from claude_mem.adapters.sqlite.connection import translate
+
+T = TypeVar("T")
+_STOP = None
+
+
+class GroupWriter:
+    """Runs functions of a connection on its own thread, many to a transaction.
+
+    `connect` is called on that thread; `execute(connection, sql)` runs a statement without parameters.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        connect: Callable[[], Any],
+        execute: Callable[[Any, str], None],
+        group: int = 256,
+    ) -> None:
+        self._queue: SimpleQueue[tuple[Callable[[Any], Any], Future[Any]] | None] = SimpleQueue()
+        self._connect = connect
+        self._execute = execute
+        self._group = group
+        self._closed = False
+        self._ready: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+        self._ready.result()
+
+    def submit(self, work: Callable[[Any], T]) -> Future[T]:
+        """Queue `work`; the future resolves after the commit that holds it."""
+        if self._closed:
+            raise RuntimeError("the writer is closed")
+        future: Future[T] = Future()
+        self._queue.put((work, future))
+        return future
+
+    def close(self) -> None:
+        """Finish what is queued and end the thread."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(_STOP)
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            connection = self._connect()
+        except BaseException as error:  # noqa: BLE001 - handed to the opener, which raises it
+            self._ready.set_exception(translate(error))
+            return
+        self._ready.set_result(None)
+        running = True
+        while running:
+            item = self._queue.get()
+            batch = []
+            while item is not _STOP:
+                batch.append(item)
+                if len(batch) >= self._group or self._queue.empty():
+                    break
+                item = self._queue.get()
+            running = item is not _STOP
+            if batch:
+                self._commit(connection, batch)
+        connection.close()
+
+    def _commit(
+        self, connection: Any, batch: list[tuple[Callable[[Any], Any], Future[Any]]]
+    ) -> None:
+        done: list[tuple[Future[Any], Any]] = []
+        try:
+            self._execute(connection, "BEGIN IMMEDIATE")
+            for work, future in batch:
+                self._one(connection, work, future, done)
+            self._execute(connection, "COMMIT")
+        except BaseException as error:  # noqa: BLE001 - every waiter is told; the thread must live on
+            self._rollback(connection)
+            failure = translate(error)
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(failure)
+            return
+        for future, value in done:
+            future.set_result(value)
+
+    def _one(
+        self,
+        connection: Any,
+        work: Callable[[Any], Any],
+        future: Future[Any],
+        done: list[tuple[Future[Any], Any]],
+    ) -> None:
+        self._execute(connection, "SAVEPOINT piece")
+        try:
+            value = work(connection)
+        except BaseException as error:  # noqa: BLE001 - belongs to whoever handed the work in
+            # A full disk may have ended the whole transaction already: then this raises and all are told.
+            self._execute(connection, "ROLLBACK TO piece")
+            self._execute(connection, "RELEASE piece")
+            future.set_exception(translate(error))
+            return
+        self._execute(connection, "RELEASE piece")
+        done.append((future, value))
+
+    def _rollback(self, connection: Any) -> None:
+        try:
+            self._execute(connection, "ROLLBACK")
+        except BaseException:  # noqa: BLE001, S110 - the engine has rolled back by itself (full disk): nothing is left to undo
+            pass

@@ -1,0 +1,1 @@
+"""Versioned schema changes, one definition for both engines."""

@@ -1,0 +1,1 @@
+"""The business of the product; the import contracts say who may know whom."""

@@ -1,0 +1,1 @@
+"""Taking events in and turning them into rows."""

@@ -1,0 +1,1 @@
+"""What is remembered: sessions, prompts, observations, code changes."""

@@ -1,0 +1,261 @@
+"""Tables of what is remembered. Only `memory` reads or writes them.
+
+Every key leads with `enterprise_id`, so that the tables distribute by tenant. `content_hash` finds repeats and is never
+unique; what makes a row unique is its natural key (`natural_keys`).
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from claude_mem.domains.sql import EpochMs, id_type, json_type, metadata
+
+
+def _session_fk() -> sa.ForeignKeyConstraint:
+    return sa.ForeignKeyConstraint(
+        ["enterprise_id", "session_id"],
+        ["sessions.enterprise_id", "sessions.id"],
+        ondelete="CASCADE",
+    )
+
+
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("enterprise_id", id_type(), primary_key=True),
+    sa.Column("id", id_type(), primary_key=True),
+    sa.Column("project_id", id_type(), nullable=False),
+    sa.Column("user_id", id_type(), nullable=False),
+    sa.Column("role", sa.Text),
+    sa.Column("agent", sa.Text, nullable=False),
+    sa.Column("agent_session", sa.Text, nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("summary", sa.Text),
+    sa.Column(
+        "status",
+        sa.Text,
+        sa.CheckConstraint("status IN ('active', 'archived', 'deleted')", name="ck_session_status"),
+        nullable=False,
+    ),
+    sa.Column("metadata_json", json_type(), nullable=False),
+    sa.Column("model_used", sa.Text),
+    sa.Column("token_count", sa.Integer, nullable=False),
+    sa.Column("prompt_count", sa.Integer, nullable=False),
+    sa.Column("observation_count", sa.Integer, nullable=False),
+    sa.Column("last_sequence", sa.Integer, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("started_at", EpochMs, nullable=False),
+    sa.Column("last_activity_at", EpochMs, nullable=False),
+    sa.Column("ended_at", EpochMs),
+    sa.Column("created_at", EpochMs, nullable=False),
+    sa.Column("updated_at", EpochMs, nullable=False),
+    sa.UniqueConstraint("enterprise_id", "agent", "agent_session"),
+    sa.ForeignKeyConstraint(
+        ["enterprise_id", "project_id"], ["projects.enterprise_id", "projects.id"]
+    ),
+    sa.Index("ix_sessions_project", "enterprise_id", "project_id", "last_activity_at"),
+    sa.Index("ix_sessions_recent", "enterprise_id", "last_activity_at"),
+)
+
+prompts = sa.Table(
+    "prompts",
+    metadata,
+    sa.Column("enterprise_id", id_type(), primary_key=True),
+    sa.Column("id", id_type(), primary_key=True),
+    sa.Column("session_id", id_type(), nullable=False),
+    sa.Column("event_id", id_type(), nullable=False),
+    sa.Column("sequence_num", sa.Integer, nullable=False),
+    sa.Column(
+        "prompt_type",
+        sa.Text,
+        sa.CheckConstraint(
+            "prompt_type IN ('user', 'system', 'assistant', 'tool')", name="ck_prompt_type"
+        ),
+        nullable=False,
+    ),
+    sa.Column("content", sa.Text, nullable=False),
+    sa.Column("content_hash", sa.Text, nullable=False),
+    sa.Column("token_count", sa.Integer, nullable=False),
+    sa.Column("agent_prompt_id", sa.Text),
+    sa.Column("subagent_id", sa.Text),
+    sa.Column("metadata_json", json_type(), nullable=False),
+    sa.Column("occurred_at", EpochMs, nullable=False),
+    sa.Column("created_at", EpochMs, nullable=False),
+    _session_fk(),
+    sa.Index("ix_prompts_session", "enterprise_id", "session_id", "occurred_at", "id"),
+    sa.Index("ix_prompts_hash", "enterprise_id", "content_hash"),
+)
+
+observations = sa.Table(
+    "observations",
+    metadata,
+    sa.Column("enterprise_id", id_type(), primary_key=True),
+    sa.Column("id", id_type(), primary_key=True),
+    sa.Column("session_id", id_type(), nullable=False),
+    sa.Column("prompt_id", id_type()),
+    sa.Column("event_id", id_type(), nullable=False),
+    sa.Column(
+        "observation_type",
+        sa.Text,
+        sa.CheckConstraint(
+            "observation_type IN ('tool_result', 'error', 'warning', 'info')",
+            name="ck_observation_type",
+        ),
+        nullable=False,
+    ),
+    sa.Column("source_tool", sa.Text, nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("content", sa.Text, nullable=False),
+    sa.Column("content_preview", sa.Text, nullable=False),
+    sa.Column("content_hash", sa.Text, nullable=False),
+    sa.Column("command", sa.Text),
+    sa.Column("exit_status", sa.Integer),
+    sa.Column("importance_score", sa.Float, nullable=False),
+    sa.Column("is_flagged", sa.Boolean, nullable=False),
+    sa.Column("tags_json", json_type(), nullable=False),
+    sa.Column("metadata_json", json_type(), nullable=False),
+    sa.Column("subagent_id", sa.Text),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("occurred_at", EpochMs, nullable=False),
+    sa.Column("created_at", EpochMs, nullable=False),
+    sa.CheckConstraint(
+        "importance_score >= 0 AND importance_score <= 1", name="ck_observation_importance"
+    ),
+    _session_fk(),
+    sa.Index("ix_observations_session", "enterprise_id", "session_id", "occurred_at", "id"),
+)
+
+code_changes = sa.Table(
+    "code_changes",
+    metadata,
+    sa.Column("enterprise_id", id_type(), primary_key=True),
+    sa.Column("id", id_type(), primary_key=True),
+    sa.Column("session_id", id_type(), nullable=False),
+    sa.Column("project_id", id_type(), nullable=False),
+    sa.Column("observation_id", id_type(), nullable=False),
+    sa.Column("event_id", id_type(), nullable=False),
+    sa.Column("file_path", sa.Text, nullable=False),
+    sa.Column(
+        "operation",
+        sa.Text,
+        sa.CheckConstraint(
+            "operation IN ('create', 'edit', 'delete', 'rename')", name="ck_change_operation"
+        ),
+        nullable=False,
+    ),
+    sa.Column("lines_added", sa.Integer, nullable=False),
+    sa.Column("lines_removed", sa.Integer, nullable=False),
+    sa.Column("diff", sa.Text, nullable=False),
+    sa.Column("reason_prompt_id", id_type()),
+    sa.Column("reason_text", sa.Text),
+    sa.Column("tool_use_id", sa.Text),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("occurred_at", EpochMs, nullable=False),
+    sa.Column("created_at", EpochMs, nullable=False),
+    _session_fk(),
+    sa.Index("ix_changes_file", "enterprise_id", "project_id", "file_path", "occurred_at"),
+    sa.Index("ix_changes_session", "enterprise_id", "session_id", "occurred_at"),
+)
+
+summaries = sa.Table(
+    "summaries",
+    metadata,
+    sa.Column("enterprise_id", id_type(), primary_key=True),
+    sa.Column("id", id_type(), primary_key=True),
+    sa.Column("session_id", id_type(), nullable=False),
+    sa.Column("event_id", id_type()),
+    sa.Column(
+        "summary_type",
+        sa.Text,
+        sa.CheckConstraint(
+            "summary_type IN ('session', 'topic', 'action', 'item')", name="ck_summary_type"
+        ),
+        nullable=False,
+    ),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("content", sa.Text, nullable=False),
+    sa.Column("key_points_json", json_type(), nullable=False),
+    sa.Column("action_items_json", json_type(), nullable=False),
+    sa.Column("model_used", sa.Text, nullable=False),
+    sa.Column("generation_cost", sa.Float, nullable=False),
+    sa.Column("quality_score", sa.Float, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("is_published", sa.Boolean, nullable=False),
+    sa.Column("occurred_at", EpochMs, nullable=False),
+    sa.Column("created_at", EpochMs, nullable=False),
+    sa.Column("updated_at", EpochMs, nullable=False),
+    _session_fk(),
+    sa.Index("ix_summaries_session", "enterprise_id", "session_id", "summary_type", "occurred_at"),
+)
+
+learnings = sa.Table(
+    "learnings",
+    metadata,
+    sa.Column("enterprise_id", id_type(), primary_key=True),
+    sa.Column("id", id_type(), primary_key=True),
+    sa.Column("project_id", id_type()),
+    sa.Column(
+        "category",
+        sa.Text,
+        sa.CheckConstraint(
+            "category IN ('pattern', 'solution', 'error', 'config', 'best_practice', 'general')",
+            name="ck_learning_category",
+        ),
+        nullable=False,
+    ),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("context_json", json_type(), nullable=False),
+    sa.Column("examples_json", json_type(), nullable=False),
+    sa.Column("tags_json", json_type(), nullable=False),
+    sa.Column("confidence_score", sa.Float, nullable=False),
+    sa.Column("usage_count", sa.Integer, nullable=False),
+    sa.Column("last_used_at", EpochMs),
+    sa.Column("source_session_ids", json_type(), nullable=False),
+    sa.Column("is_verified", sa.Boolean, nullable=False),
+    sa.Column("verification_notes", sa.Text),
+    sa.Column("is_deleted", sa.Boolean, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("created_at", EpochMs, nullable=False),
+    sa.Column("updated_at", EpochMs, nullable=False),
+    sa.Index("ix_learnings_recent", "enterprise_id", "updated_at"),
+)
+
+natural_keys = sa.Table(
+    "natural_keys",
+    metadata,
+    sa.Column("enterprise_id", id_type(), primary_key=True),
+    sa.Column("session_id", id_type(), primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("entity_kind", sa.Text, nullable=False),
+    sa.Column("entity_id", id_type(), nullable=False),
+    _session_fk(),
+    sqlite_with_rowid=False,
+)
+
+change_journal = sa.Table(
+    "change_journal",
+    metadata,
+    sa.Column("enterprise_id", id_type(), primary_key=True),
+    sa.Column("id", id_type(), primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("entity_id", id_type(), nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("at", EpochMs, nullable=False),
+    sa.Column("actor", id_type(), nullable=False),
+    sa.Column("state", json_type()),
+    sa.UniqueConstraint("enterprise_id", "entity_id", "kind", "version"),
+    sqlite_with_rowid=False,
+)
+
+ingested_events = sa.Table(
+    "ingested_events",
+    metadata,
+    sa.Column("enterprise_id", id_type(), primary_key=True),
+    sa.Column("event_id", id_type(), primary_key=True),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("session_id", id_type(), nullable=False),
+    sa.Column("made", sa.Text),  # kind of the row it made; null when it repeated one, or made none
+    sa.Column("occurred_at", EpochMs, nullable=False),
+    sqlite_with_rowid=False,
+)

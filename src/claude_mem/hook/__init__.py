@@ -1,0 +1,1 @@
+"""The agent-side command: standard library only."""

@@ -1,0 +1,1 @@
+"""One adapter an agent: its hook payloads become wire events."""

@@ -1,0 +1,1 @@
+"""Standard library only, no I/O: ids, clock, errors, scope, masking."""

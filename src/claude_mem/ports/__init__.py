@@ -1,0 +1,1 @@
+"""What the domains need from the outside: protocols and frozen values."""

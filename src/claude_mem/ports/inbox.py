@@ -1,0 +1,77 @@
+"""The durable ingest log: what was acknowledged but is not rows yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from claude_mem.kernel.scope import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One accepted event: its id, and the masked event as UTF-8 JSON."""
+
+    event_id: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An entry waiting to become rows. `position` orders arrival and names it in `ack`."""
+
+    position: int
+    enterprise_id: str
+    event_id: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An event that could not become rows: why, and when it was put aside (Unix ms)."""
+
+    event_id: str
+    enterprise_id: str
+    reason: str
+    at: int
+    body: bytes
+
+
+class Inbox(Protocol):
+    """Appending is durable and idempotent on the event id while an entry waits."""
+
+    async def append(self, scope: Scope, entries: Sequence[Entry]) -> int:
+        """Store all or none; returns how many were new. On return they are on disk.
+
+        Raises Unavailable (with retry_after) at the bound, StoreFull when the disk is full.
+        """
+        ...
+
+    async def take(self, limit: int) -> list[Pending]:
+        """Up to `limit` of the oldest entries, in order of arrival; they stay until acknowledged."""
+        ...
+
+    async def ack(self, positions: Sequence[int]) -> None:
+        """Forget entries whose rows are committed."""
+        ...
+
+    async def bury(self, pending: Pending, reason: str, at: int) -> None:
+        """Move a poisoned entry to the dead letters."""
+        ...
+
+    async def dead_letters(self, scope: Scope, limit: int) -> list[DeadLetter]:
+        """The newest dead letters of the scope's enterprise."""
+        ...
+
+    async def pending(self) -> int:
+        """How many entries wait."""
+        ...
+
+    async def wait(self, timeout: float) -> None:
+        """Return when something is appended, or after `timeout` seconds."""
+        ...
+
+    async def close(self) -> None:
+        """Release files and threads."""
+        ...
