@@ -1,0 +1,112 @@
+"""The hook's slow path: the worker did not take the event, so mask it here and spool it.
+
+Must never let an unmasked byte reach the disk: what cannot be masked is counted as refused. Must
+never raise for a full disk or an odd payload. Part of the installed hook.
+"""
+
+import json
+import os
+
+from claude_mem.hook.append import SpoolFull, append, count_refused, is_due
+from claude_mem.hook.launch import start_if_needed
+from claude_mem.hook.optout import is_opted_out
+from claude_mem.kernel.redact import mask_text, mask_tree
+
+AGENT = "claude-code"
+WARN_SECONDS = 60
+KEPT_OF_OVERLONG = 1 << 20  # bytes of a payload over the size limit that are kept as text
+UNSURE_TAIL = 1 << 14  # cut off its end after masking: a secret cut in two is not recognised
+
+
+def handle(
+    folder: str,
+    event: str,
+    event_id: str,
+    ms: int,
+    body: bytes,
+    size: int,
+    why: Exception | None,
+) -> None:
+    """Spool one event that the worker did not take, and start the worker if it is dead.
+
+    `body` holds all or the first of `size` bytes of stdin; `why` is what the attempt to forward it
+    ended with, None when there was none.
+    """
+    payload = _parse(body) if size == len(body) else None
+    project = os.environ.get("CLAUDE_PROJECT_DIR", "")
+    cwd = payload.get("cwd") if payload else None
+    where = cwd if isinstance(cwd, str) and cwd else project
+    if not (where and is_opted_out(where)):
+        _spool(folder, event, (event, event_id, ms, project, payload, body, size))
+    try:
+        start_if_needed(folder, event, why)
+    except (OSError, ValueError, LookupError) as problem:
+        _note(folder, f"the worker could not be started: {problem}")
+
+
+def _parse(body: bytes) -> dict[str, object] | None:
+    """The payload as an object, or None: not JSON, not an object, nested too deep."""
+    try:
+        payload = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return payload if isinstance(payload, dict) else None
+
+
+def render(
+    event: str,
+    event_id: str,
+    ms: int,
+    project: str,
+    payload: dict[str, object] | None,
+    body: bytes,
+    size: int,
+) -> bytes:
+    """The spool line: already masked, valid UTF-8, no newline."""
+    line: dict[str, object] = {"v": 1, "id": event_id, "ms": ms, "agent": AGENT}
+    line.update(event=event, project_dir=mask_text(project))
+    if payload is not None:
+        try:
+            line["payload"] = mask_tree(payload)
+            return _encode(line)
+        except RecursionError:
+            line.pop("payload", None)  # nested too deep to walk: masked as text below
+    text = body[:KEPT_OF_OVERLONG].decode("utf-8", "replace")
+    line["payload_text"] = mask_text(text)
+    if size > len(body):
+        line["payload_text"] = mask_text(text)[:-UNSURE_TAIL]
+        line["payload_bytes"] = size
+    return _encode(line)
+
+
+def _encode(line: dict[str, object]) -> bytes:
+    # "replace": a lone surrogate (half an emoji) is legal in JSON escapes, but not in UTF-8
+    return json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def _spool(
+    folder: str,
+    event: str,
+    what: tuple[str, str, int, str, dict[str, object] | None, bytes, int],
+) -> None:
+    try:
+        append(folder, event, render(*what))
+    except SpoolFull:
+        _refuse(folder, event, "the spool is full: run `claude-mem start` to have it emptied")
+    except OSError as problem:
+        _refuse(folder, event, f"the event could not be kept: {problem}")
+    except Exception as problem:  # noqa: BLE001 - a masker that fails must lose this event, not leak it
+        _refuse(folder, event, f"the event could not be masked: {type(problem).__name__}")
+
+
+def _refuse(folder: str, event: str, why: str) -> None:
+    try:
+        count_refused(folder, event)
+    except OSError as problem:  # the disk that refuses the event may refuse its count too
+        why += f" (nor counted: {problem})"
+    _note(folder, why)
+
+
+def _note(folder: str, text: str) -> None:
+    if is_due(folder + "/spool/.noted", WARN_SECONDS):
+        os.write(2, f"claude-mem: {text}\n".encode())

@@ -1,0 +1,97 @@
+"""The data folder as the agent's side sees it: private files, the token, whose database lies there.
+
+Standard library only. Must never open a database another program made, and never print a token.
+"""
+
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+APPLICATION_ID = 0x434D454D  # "CMEM": SQLite's `PRAGMA application_id` of our databases
+DATABASE = "claude-mem.db"
+TOKEN_PREFIX = "cm_sk_local_"  # noqa: S105 - a public prefix
+SECOND_HOME = "v2"
+
+
+def default_home() -> Path:
+    """The data folder: `CLAUDE_MEM_HOME`, else `~/.claude-mem`. Absolute, not resolved."""
+    chosen = os.environ.get("CLAUDE_MEM_HOME")
+    return Path(chosen).expanduser().absolute() if chosen else Path.home() / ".claude-mem"
+
+
+def is_foreign_database(path: Path) -> bool:
+    """Whether there is a database at `path` that another program made.
+
+    Reads the 100-byte header only (application id: bytes 68..71, big-endian; SQLite file format
+    1.3.9): opening it through SQLite could already change its -wal and -shm files. An empty file is
+    nobody's.
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.read(100)
+    except FileNotFoundError:
+        return False
+    if not header:
+        return False
+    return int.from_bytes(header[68:72], "big") != APPLICATION_ID
+
+
+def make_private_folder(path: Path) -> Path:
+    """Make a folder only its owner can enter (0700), also when it exists with a looser mode."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o700)
+    return path
+
+
+def write_private(path: Path, text: str, mode: int = 0o600) -> None:
+    """Replace a file's content atomically and durably; a reader sees the old or the new one."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def ensure_token(home: Path) -> str:
+    """The local API token of a data folder, made on first use (mode 0600).
+
+    Of two processes that make it at the same moment both get the one that won.
+    """
+    make_private_folder(home)
+    path = home / "token"
+    token = _read_token(path)
+    if token:
+        return token
+    fresh = TOKEN_PREFIX + secrets.token_urlsafe(32)
+    handle, name = tempfile.mkstemp(dir=home, prefix=".token.")
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write(fresh)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        if path.exists():  # there, but empty: a write that never finished
+            path.unlink()
+        os.link(name, path)  # fails when another process was first, unlike rename
+    except FileExistsError:
+        return _read_token(path) or ensure_token(home)
+    finally:
+        os.unlink(name)
+    return fresh
+
+
+def _read_token(path: Path) -> str:
+    try:
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+        return path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return ""
