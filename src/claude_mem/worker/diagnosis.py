@@ -1,0 +1,114 @@
+"""Why the worker did not come up, in words a person can act on.
+
+Owns the mapping from exit codes, log tails and the state of the machine to a message and a next
+step. Reads only.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from typing import Any
+
+from claude_mem.worker.failure import read_failure, tail
+from claude_mem.worker.layout import Layout
+from claude_mem.worker.listeners import port_holder
+from claude_mem.worker.locks import holder
+from claude_mem.worker.supervision import EXIT_PORT, EXIT_REFUSED
+
+_LEAST_FREE_BYTES = 16 * 1024 * 1024
+_SERIOUS = ("error", "critical")
+_FULL_SIGNS = ("No space left on device", "database or disk is full", "STORE_FULL")
+_REFUSALS = {
+    "VERSION_REQUIRED": (
+        "newer_database",
+        "upgrade Claude-Mem, or restore a backup of the old one",
+    ),
+    "FOREIGN_DATABASE": ("foreign_database", "choose another data folder with CLAUDE_MEM_HOME"),
+    "VALIDATION_ERROR": ("bad_configuration", "correct config.toml or the environment variable"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What went wrong (`code` for machines), what to do next, and the last log lines."""
+
+    code: str
+    message: str
+    next_step: str
+    log_tail: tuple[str, ...] = ()
+
+
+def diagnose(files: Layout, port: int | None, *, said: str | None = None) -> Problem:
+    """Explain a worker that does not answer. `said`: what the supervisor's launch printed, if it
+    failed.
+    """
+    failure = read_failure(files) or {}
+    last = last_error(files)
+    lines = _tail(files)
+    if said is not None:
+        return Problem("not_launched", f"the supervisor cannot start: {said}", _REINSTALL, lines)
+    if _disk_is_full(files):
+        step = "free some space; captured events wait in the spool, nothing is lost"
+        return Problem("disk_full", f"the disk of {files.home} is full", step, lines)
+    if failure.get("exit_code") == EXIT_PORT:
+        return _port_conflict(port, lines)
+    if failure.get("exit_code") == EXIT_REFUSED:
+        return _refusal(last, lines)
+    if failure.get("reason") == "crash_loop":
+        code = failure.get("exit_code")
+        what = f"the worker crashed {failure.get('exits')} times (exit code {code})"
+        return Problem("crash_loop", what, _LOOK_AND_REPORT, lines)
+    if holder(files.worker_lock) is not None:
+        what = "the worker runs but does not answer yet"
+        return Problem("not_ready", what, "try `claude-mem status` in a moment", lines)
+    if holder(files.supervisor_lock) is not None:
+        message = f": {last['message']}" if last else ""
+        return Problem("crashing", f"the worker keeps crashing{message}", _LOOK_AND_REPORT, lines)
+    return Problem("not_started", "the worker did not start", _LOOK_AND_REPORT, lines)
+
+
+_LOOK_AND_REPORT = "see `claude-mem logs`, then try `claude-mem start` again"
+_REINSTALL = "reinstall Claude-Mem, then run `claude-mem install` so that hooks find it"
+
+
+def last_error(files: Layout) -> dict[str, Any] | None:
+    """The newest line of level error or worse in the worker's log, or else in the supervisor's."""
+    for path in (files.worker_log, files.supervisor_log):
+        for line in reversed(tail(path)):
+            try:
+                record = json.loads(line)
+            except ValueError:  # a line cut short by a crash
+                continue
+            if isinstance(record, dict) and record.get("level") in _SERIOUS:
+                return {"message": "", **record}
+    return None
+
+
+def _tail(files: Layout) -> tuple[str, ...]:
+    return tuple((tail(files.worker_stderr) or tail(files.worker_log))[-8:])
+
+
+def _disk_is_full(files: Layout) -> bool:
+    """By the space that is left, or by the worker's last words since its supervisor started."""
+    if shutil.disk_usage(files.home).free < _LEAST_FREE_BYTES:
+        return True
+    return any(sign in line for line in tail(files.worker_stderr) for sign in _FULL_SIGNS)
+
+
+def _port_conflict(port: int | None, lines: tuple[str, ...]) -> Problem:
+    if port is None:
+        return Problem("port_conflict", "the worker's port is taken", _OTHER_PORT, lines)
+    found = port_holder(port)
+    by = f" by {found}" if found else ""
+    return Problem("port_conflict", f"port {port} is taken{by}", _OTHER_PORT, lines)
+
+
+_OTHER_PORT = "end that program, or set CLAUDE_MEM_PORT (or strict_port = false) and start again"
+
+
+def _refusal(last: dict[str, Any] | None, lines: tuple[str, ...]) -> Problem:
+    message = str(last["message"]) if last else (lines[-1] if lines else "configuration refused")
+    code, step = _REFUSALS.get(str(last.get("code")) if last else "", ("refused", _LOOK_AND_REPORT))
+    return Problem(code, message, step, lines)
