@@ -1,0 +1,145 @@
+"""Highlights: where in the original text the words of the query are.
+
+Owns the choice of the passage and its marking. Pure. The result is safe HTML: everything of the
+text is escaped, and the only tag is `<mark>`. Uses the same analysis as the index, so what matched
+there is marked here: stems, parts of identifiers, pairs of characters.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from claude_mem.domains.retrieval import analysis
+
+WINDOW_CHARS: Final = 160
+# Only this much of a text is looked through for highlights: its head and its tail.
+_HEAD_CHARS = 6_000
+_TAIL_CHARS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to mark: whole tokens, and beginnings of tokens."""
+
+    tokens: frozenset[str]
+    prefixes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, words: Collection[str]) -> Wanted:
+        """From words as the ranking writes them: a beginning ends in `*`."""
+        return cls(
+            frozenset(word for word in words if not word.endswith("*")),
+            tuple(word[:-1] for word in words if word.endswith("*")),
+        )
+
+    def match(self, tokens: tuple[str, ...]) -> str | None:
+        """The first of the tokens that is wanted."""
+        for token in tokens:
+            if token in self.tokens or (self.prefixes and token.startswith(self.prefixes)):
+                return token
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Match:
+    start: int
+    end: int
+    word: str
+
+
+def highlights(text: str, wanted: Wanted, windows: int = 1, width: int = WINDOW_CHARS) -> list[str]:
+    """Up to `windows` passages of about `width` characters with the most different words of the
+    query, as safe HTML.
+
+    In the order of the text; empty when nothing matches.
+    """
+    matches = _matches(text, wanted)
+    passages: list[tuple[int, int]] = []
+    while matches and len(passages) < windows:
+        start, end = _best_window(text, matches, width)
+        passages.append((start, end))
+        matches = [match for match in matches if match.end <= start or match.start >= end]
+    found = _matches(text, wanted) if passages else []
+    return [_render(text, start, end, found) for start, end in sorted(passages)]
+
+
+def _matches(text: str, wanted: Wanted) -> list[_Match]:
+    """Where wanted tokens come from, in order; overlapping pairs of characters are joined."""
+    found: list[_Match] = []
+    for offset, part in _parts(text):
+        for start, end, tokens in analysis.spans(part):
+            word = wanted.match(tokens)
+            if word is not None:
+                found.append(_Match(offset + start, offset + end, word))
+    return found
+
+
+def _parts(text: str) -> list[tuple[int, str]]:
+    if len(text) <= _HEAD_CHARS + _TAIL_CHARS:
+        return [(0, text)]
+    return [(0, text[:_HEAD_CHARS]), (len(text) - _TAIL_CHARS, text[-_TAIL_CHARS:])]
+
+
+def _best_window(text: str, matches: list[_Match], width: int) -> tuple[int, int]:
+    """The window that begins a little before a match and holds the most different words, then the
+    most matches.
+    """
+    best, best_key = matches[0], (-1, -1)
+    for index, match in enumerate(matches):
+        words: set[str] = set()
+        count = 0
+        for later in matches[index:]:
+            if later.end > match.start + width:
+                break
+            words.add(later.word)
+            count += 1
+        if (len(words), count) > best_key:
+            best, best_key = match, (len(words), count)
+    lead = width // 5
+    start = max(best.start - lead, 0)
+    end = min(max(start + width, best.end), len(text))
+    return _at_word(text, start, best.start, forward=True), _at_word(
+        text, end, best.end, forward=False
+    )
+
+
+def _at_word(text: str, position: int, limit: int, *, forward: bool) -> int:
+    """Move a cut to white space, at most to `limit` and not further than a word's length."""
+    if position in (0, len(text)):
+        return position
+    step = 1 if forward else -1
+    for shift in range(24):
+        at = position + step * shift
+        if (forward and at >= limit) or (not forward and at <= limit):
+            return limit
+        if text[at - 1].isspace() if forward else text[at].isspace():
+            return at
+    return position
+
+
+def _render(text: str, start: int, end: int, matches: list[_Match]) -> str:
+    pieces = ["…"] if start > 0 else []
+    at = start
+    for begin, finish in _merged(matches, start, end):
+        pieces.append(html.escape(text[at:begin]))
+        pieces.append(f"<mark>{html.escape(text[begin:finish])}</mark>")
+        at = finish
+    pieces.append(html.escape(text[at:end]))
+    if end < len(text):
+        pieces.append("…")
+    return " ".join("".join(pieces).split())
+
+
+def _merged(matches: list[_Match], start: int, end: int) -> list[tuple[int, int]]:
+    """The matches inside the window, in order, overlapping ones joined."""
+    merged: list[tuple[int, int]] = []
+    inside = sorted((m.start, m.end) for m in matches if m.start >= start and m.end <= end)
+    for begin, finish in inside:
+        if merged and begin < merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], finish))
+        else:
+            merged.append((begin, finish))
+    return merged

@@ -1,0 +1,95 @@
+"""BM25F against numbers worked out by hand, and its scale."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from claude_mem.domains.retrieval.ranking import (
+    K1,
+    TITLE_WEIGHT,
+    CorpusStatistics,
+    Field,
+    Scorer,
+    inverse_document_frequency,
+)
+
+EMPTY = Field("", 0)
+STATISTICS = CorpusStatistics(documents=100, average_title=4.0, average_body=10.0)
+
+
+def field(text: str) -> Field:
+    return Field(text, len(text.split()))
+
+
+def test_one_term_in_a_body_of_average_length() -> None:
+    body = field("jwt a b c d e f g h i")
+    scorer = Scorer(STATISTICS, {"jwt": 9})
+    assert scorer.relevance(EMPTY, body) == pytest.approx(1 / (K1 + 1))
+
+
+def test_title_and_body_are_added_before_saturation() -> None:
+    title, body = field("jwt a b c"), field("jwt b jwt d e f g h i j")
+    frequency = TITLE_WEIGHT + 2
+    scorer = Scorer(STATISTICS, {"jwt": 9})
+    assert scorer.relevance(title, body) == pytest.approx(frequency / (K1 + frequency))
+
+
+def test_idf_is_the_published_one_and_never_negative() -> None:
+    assert inverse_document_frequency(100, 9) == pytest.approx(math.log(1 + 91.5 / 9.5))
+    assert inverse_document_frequency(100, 100) > 0
+    assert inverse_document_frequency(100, 1_000) == inverse_document_frequency(100, 100)
+
+
+def test_rare_words_weigh_more_and_short_texts_win() -> None:
+    scorer = Scorer(STATISTICS, {"rare": 1, "common": 90})
+    rare, common = field("rare b c d"), field("common b c d")
+    long = field("rare " + "x " * 40)
+    assert scorer.relevance(EMPTY, rare) > scorer.relevance(EMPTY, common)
+    assert scorer.relevance(EMPTY, rare) > scorer.relevance(EMPTY, long)
+
+
+def test_a_prefix_counts_beginnings_only() -> None:
+    scorer = Scorer(STATISTICS, {"get*": 5})
+    assert scorer.relevance(EMPTY, field("getuser a")) > 0
+    assert scorer.relevance(EMPTY, field("forget a")) == 0
+
+
+def test_words_are_matched_whole() -> None:
+    scorer = Scorer(STATISTICS, {"auth": 5})
+    assert scorer.relevance(EMPTY, field("auth/jwt.ts author")) == 0
+
+
+def test_pairs_of_characters_are_counted_inside_their_runs() -> None:
+    scorer = Scorer(STATISTICS, {"据库": 5})
+    assert scorer.relevance(EMPTY, field("数据库 a")) > 0
+    assert scorer.relevance(EMPTY, field("数据 库")) == 0
+
+
+def test_reasons_add_up() -> None:
+    scorer = Scorer(STATISTICS, {"jwt": 5, "token": 20, "absent": 1})
+    score = scorer.explain(field("jwt fix"), field("the jwt token"))
+    assert score.relevance == pytest.approx(sum(share for _, share in score.parts))
+    assert [word for word, _ in score.parts] == ["jwt", "token"]
+    assert score.in_title == ("jwt",)
+    assert score.in_body == ("jwt", "token")
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 200), min_size=1),
+    st.lists(st.sampled_from("abcdefxyz"), max_size=60),
+    st.lists(st.sampled_from("abcdefxyz"), max_size=10),
+)
+def test_relevance_is_in_zero_to_one(
+    frequencies: dict[str, int], body: list[str], title: list[str]
+) -> None:
+    scorer = Scorer(STATISTICS, frequencies)
+    found = scorer.relevance(field(" ".join(title)), field(" ".join(body)))
+    assert 0 <= found <= 1
+    more = scorer.relevance(
+        field(" ".join(title)), Field(" ".join([*body, *frequencies]), len(body))
+    )
+    assert more >= found
