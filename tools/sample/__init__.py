@@ -1,0 +1,1 @@
+"""Builds the bundled sample: readable session sources in, Claude Code transcripts out."""
