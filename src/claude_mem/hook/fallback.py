@@ -40,7 +40,7 @@ def handle(
         _spool(folder, event, (event, event_id, ms, project, payload, body, size))
     try:
         start_if_needed(folder, event, why)
-    except (OSError, ValueError, LookupError) as problem:
+    except (OSError, ValueError, LookupError, TypeError) as problem:
         _note(folder, f"the worker could not be started: {problem}")
 
 

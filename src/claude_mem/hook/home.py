@@ -3,6 +3,7 @@
 Standard library only. Must never open a database another program made, and never print a token.
 """
 
+import fcntl
 import os
 import secrets
 import tempfile
@@ -64,28 +65,20 @@ def write_private(path: Path, text: str, mode: int = 0o600) -> None:
 def ensure_token(home: Path) -> str:
     """The local API token of a data folder, made on first use (mode 0600).
 
-    Of two processes that make it at the same moment both get the one that won.
+    Of several processes that ask at the same moment one makes it, under a lock on the folder.
     """
     make_private_folder(home)
-    path = home / "token"
-    token = _read_token(path)
-    if token:
-        return token
-    fresh = TOKEN_PREFIX + secrets.token_urlsafe(32)
-    handle, name = tempfile.mkstemp(dir=home, prefix=".token.")
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(fresh)
-        file.flush()
-        os.fsync(file.fileno())
+    handle = os.open(home, os.O_RDONLY)
     try:
-        if path.exists():  # there, but empty: a write that never finished
-            path.unlink()
-        os.link(name, path)  # fails when another process was first, unlike rename
-    except FileExistsError:
-        return _read_token(path) or ensure_token(home)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        path = home / "token"
+        token = _read_token(path)
+        if not token:
+            token = TOKEN_PREFIX + secrets.token_urlsafe(32)
+            write_private(path, token)
+        return token
     finally:
-        os.unlink(name)
-    return fresh
+        os.close(handle)
 
 
 def _read_token(path: Path) -> str:

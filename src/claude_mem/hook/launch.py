@@ -32,7 +32,8 @@ def start_if_needed(folder: str, event: str, why: Exception | None) -> None:
 def start(folder: str) -> None:
     """Run the command of `<data>/hook/launch.json` ({"argv": [...], "env": {...}}) as a daemon.
 
-    Raises OSError or ValueError when there is no such file or it is not readable.
+    Raises OSError, ValueError, LookupError or TypeError when the plan is missing or no plan, or
+    its program is not there.
     """
     with open(folder + "/hook/launch.json", encoding="utf-8") as file:
         plan = json.load(file)
@@ -43,6 +44,8 @@ def start(folder: str) -> None:
         if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
     }
     env.update(plan.get("env", {}))
+    if not os.access(argv[0], os.X_OK):
+        raise FileNotFoundError(argv[0])
     child = os.fork()
     if child:
         os.waitpid(child, 0)  # the first child only forks again, so this is short
