@@ -32,15 +32,6 @@ def eventually(condition: Callable[[], Any], what: str) -> Any:
     return found
 
 
-def alive(pid: int) -> bool:
-    """Whether `pid` runs (a zombie does not)."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except FileNotFoundError:
-        return False
-    return stat[stat.rindex(b")") + 2 :][:1] != b"Z"
-
-
 class Folder:
     """One data folder and the stand-in workers in it."""
 

@@ -7,7 +7,7 @@ nothing else.
 `version`;
 `ignore_term`: true; `leave_child`: start a sleeper and write its pid to `sleeper`; `port`: reported
 in worker.json;
-`fail`: {"code", "message", "exit"} logged as an error before leaving with that exit code.
+`fail`: {"code", "message", "exit"} said on stderr before leaving with that exit code.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def main() -> int:
         print(f"leaving with {script['exits'][run]}", file=sys.stderr, flush=True)
         return int(script["exits"][run])
     if "fail" in script:
-        return refuse(home, script["fail"])
+        return refuse(script["fail"])
     lock = ProcessLock(home / "worker.lock", "worker", script.get("version", "0.1.0"))
     if not lock.acquire():
         return 75
@@ -52,9 +52,9 @@ def count_run(home: Path) -> int:
     return len((home / "runs").read_text().splitlines()) - 1
 
 
-def refuse(home: Path, fault: dict[str, object]) -> int:
+def refuse(fault: dict[str, object]) -> int:
     line = {"level": "error", "code": fault["code"], "message": fault["message"]}
-    (home / "logs" / "worker.jsonl").write_text(json.dumps(line) + "\n")
+    print(json.dumps(line), file=sys.stderr)
     return int(str(fault["exit"]))
 
 

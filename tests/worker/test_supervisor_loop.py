@@ -139,6 +139,11 @@ def test_a_locked_out_worker_is_tried_again_after_a_pause(bench: Bench) -> None:
     assert bench.hands.pauses == [0.2]
 
 
+def test_a_worker_that_somebody_told_to_stop_is_not_started_again(bench: Bench) -> None:
+    assert bench.run("import os; os.kill(os.getpid(), 15)") == 0
+    assert bench.events().count("worker.spawned") == 1
+
+
 def test_an_interpreter_that_is_gone_is_a_crash(bench: Bench) -> None:
     supervisor = Supervisor(
         bench.files.home,
@@ -251,7 +256,7 @@ def test_what_a_crashed_worker_left_running_is_ended(bench: Bench) -> None:
 def running(pid: int) -> bool:
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
     return stat[stat.rindex(b")") + 2 :][:1] != b"Z"
 

@@ -13,13 +13,18 @@ import pytest
 
 from claude_mem.worker.launch import LaunchError, keep_supervised, launch, supervisor_argv
 from claude_mem.worker.locks import holder
-from claude_mem.worker.processes import birth_mark, command_of, rss_bytes
+from claude_mem.worker.processes import command_of, rss_bytes
 
 Wait = Callable[[Callable[[], Any], str], Any]
 
 
 def gone(pid: int) -> bool:
-    return birth_mark(pid) is None or Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] == "Z"
+    """Ended, whether or not its parent has noticed."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return stat.rpartition(") ")[2][0] == "Z"
 
 
 def test_it_leaves_the_callers_session_and_pipes(folder: Any) -> None:

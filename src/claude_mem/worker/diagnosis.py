@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from claude_mem.worker.failure import read_failure, tail
@@ -32,11 +33,11 @@ _REFUSALS = {
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What went wrong (`code` for machines), what to do next, and the last log lines."""
+    """What went wrong (`code` for machines), what to do, and the last log lines."""
 
     code: str
     message: str
-    next_step: str
+    advice: str
     log_tail: tuple[str, ...] = ()
 
 
@@ -55,7 +56,7 @@ def diagnose(files: Layout, port: int | None, *, said: str | None = None) -> Pro
     if failure.get("exit_code") == EXIT_PORT:
         return _port_conflict(port, lines)
     if failure.get("exit_code") == EXIT_REFUSED:
-        return _refusal(last, lines)
+        return _refusal(_newest_error(files.worker_stderr) or last, lines)
     if failure.get("reason") == "crash_loop":
         code = failure.get("exit_code")
         what = f"the worker crashed {failure.get('exits')} times (exit code {code})"
@@ -75,14 +76,17 @@ _REINSTALL = "reinstall Claude-Mem, then run `claude-mem install` so that hooks 
 
 def last_error(files: Layout) -> dict[str, Any] | None:
     """The newest line of level error or worse in the worker's log, or else in the supervisor's."""
-    for path in (files.worker_log, files.supervisor_log):
-        for line in reversed(tail(path)):
-            try:
-                record = json.loads(line)
-            except ValueError:  # a line cut short by a crash
-                continue
-            if isinstance(record, dict) and record.get("level") in _SERIOUS:
-                return {"message": "", **record}
+    return _newest_error(files.worker_log) or _newest_error(files.supervisor_log)
+
+
+def _newest_error(path: Path) -> dict[str, Any] | None:
+    for line in reversed(tail(path)):
+        try:
+            record = json.loads(line)
+        except ValueError:  # a line cut short by a crash, or not ours
+            continue
+        if isinstance(record, dict) and record.get("level") in _SERIOUS:
+            return {"message": "", **record}
     return None
 
 

@@ -37,6 +37,8 @@ DRAIN_SECONDS = 30.0
 DEFAULT_MAX_RSS_MB = 1024
 _TICK = 5.0  # memory, output and the lock file are looked at this often
 _ORPHAN_POLL = 0.5  # where the system cannot tell about the end of somebody else's process
+# Also by the signal itself: whoever sends it wants the worker to stop, not to come back.
+_STOPPED = (0, -signal.SIGTERM)
 _FOR_A_PERSON = {
     EXIT_PORT: "port_taken",
     EXIT_REFUSED: "refused",
@@ -104,7 +106,7 @@ class Supervisor:
             code, wanted = self._run_worker()
             if self._done():
                 return 0
-            if code == 0 and not wanted:
+            if code in _STOPPED and not wanted:
                 self._journal.write("info", "worker.stopped", "The worker was asked to stop")
                 return 0
             if code in _FOR_A_PERSON:

@@ -33,19 +33,19 @@ def supervise(
     files.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
     os.environ.pop(SUPERVISOR_FD, None)
     lock = ProcessLock(files.supervisor_lock, "supervisor", version)
-    if not lock.acquire() and not _take_over(lock, files, version):
+    if not _take(lock, files, version):
         return 0
-    try:
-        return Supervisor(
-            home, argv, lock, waiter=Signals(), max_rss_mb=max_rss_mb, version=version
-        ).run()
-    finally:
-        lock.release()
+    # Never released: it becomes free with the end of this process, so whoever waits for it knows.
+    return Supervisor(
+        home, argv, lock, waiter=Signals(), max_rss_mb=max_rss_mb, version=version
+    ).run()
 
 
-def _take_over(lock: ProcessLock, files: Layout, version: str) -> bool:
-    """Replace an older program's supervisor; a newer or equal one is left alone, so two never
-    fight.
+def _take(lock: ProcessLock, files: Layout, version: str) -> bool:
+    """Take the lock, from an older program's supervisor too; False when it is someone's who stays.
+
+    A newer or equal one is left alone, so two never fight. Nor is it waited for: one that is being
+    stopped is stopped because somebody wants nothing to run.
     """
     found = holder(files.supervisor_lock)
     if found is None:
