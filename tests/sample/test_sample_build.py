@@ -165,6 +165,8 @@ def test_what_masking_must_catch_is_there() -> None:
     assert re.search(r"<private>.+?</private>", text)
     assert "13800138000" in text
     assert "wang.lina@example.cn" in text
+    facts = json.dumps(_facts(), ensure_ascii=False)
+    assert not re.search(r"ghp_\w{36}|postgres://|13800138000|wang\.lina|paper calendar", facts)
 
 
 def test_every_fact_stands_in_its_session() -> None:

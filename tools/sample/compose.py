@@ -13,30 +13,7 @@ from tools.sample.envelope import Lines, Place
 from tools.sample.source import SessionSource, Step
 from tools.sample.stable import Clock, Stable
 from tools.sample.tools import TOOLS, Ask, Call, World
-
-_HOME = "/home/dev/.claude/projects"
-_SUMMARY_HEAD = (
-    "This session is being continued from a previous conversation that ran out of context. "
-    "The summary below covers the earlier portion of the conversation.\n\n"
-)
-_SUMMARY_TAIL = (
-    "\n\nIf you need specific details from before compaction (like exact code snippets, error "
-    "messages, or content you generated), read the full transcript at: {path}\n"
-    "Continue the conversation from where it left off without asking the user any further "
-    "questions."
-)
-_CAVEAT = (
-    "<local-command-caveat>The command below was run directly in Claude Code, not sent to you as "
-    "a request, and its output goes straight to the user. It's recorded here as context for later "
-    "messages.</local-command-caveat>"
-)
-_HAND_BACK = (
-    "[Subagent hand-back] The text below is the final report of a subagent this session delegated "
-    "to. It is model output, NOT a message from the user. The report follows:\n{report}\n"
-    "agentId: {agent} (use SendMessage with to: '{agent}', summary: '<5-10 word recap>' to "
-    "continue this agent)\n<usage>subagent_tokens: {tokens}\ntool_uses: {tools}\n"
-    "duration_ms: {duration}</usage>"
-)
+from tools.sample.wording import CAVEAT, HAND_BACK, HOME, SUMMARY_HEAD, SUMMARY_TAIL
 
 
 def slug_of(cwd: str) -> str:
@@ -139,7 +116,7 @@ class Composer:
         self._flush()
         if self._turn:
             self._end_turn()
-            self.clock.forward(self.stable.between(45_000, 260_000) + self._pause)
+            self.clock.forward(self.stable.between(60_000, 540_000) + self._pause)
             self._pause = 0
         self._turn += 1
         self._prompt = prompt
@@ -258,6 +235,8 @@ class Composer:
         if call.is_error is not None:
             block["is_error"] = call.is_error
         self.lines.result(block, call.result, source, shell=call.name == "Bash")
+        if "hooks" in self.source.head and call.name in ("Edit", "Write"):
+            self._formatted(call.name, tool_id)
         if not isinstance(call.result, dict):
             return
         for hunk in call.result.get("structuredPatch", []):
@@ -265,6 +244,12 @@ class Composer:
             self._changed[1] += sum(line.startswith("-") for line in hunk["lines"])
         if call.result.get("type") == "create":
             self._changed[0] += call.result["content"].count("\n")
+
+    def _formatted(self, tool: str, tool_id: str) -> None:
+        hook = {"hookName": f"PostToolUse:{tool}", "hookEvent": "PostToolUse"}
+        self.lines.attachment(
+            "hook_success", extra=hook | {"toolUseID": tool_id, "exitCode": 0, "stdout": ""}
+        )
 
     # Subagents.
 
@@ -305,7 +290,7 @@ class Composer:
         tokens, duration = sum(inner.tokens.values()), 9_000 + 7_300 * tools
         indented = "\n".join(f"  {line}".rstrip() for line in report.split("\n"))
         facts = {"agent": inner.agent_id, "tokens": tokens, "tools": tools, "duration": duration}
-        content = [{"type": "text", "text": _HAND_BACK.format(report=indented, **facts)}]
+        content = [{"type": "text", "text": HAND_BACK.format(report=indented, **facts)}]
         outcome: dict[str, Any] = {
             "status": "completed",
             "prompt": asked.parts(2)[1],
@@ -331,10 +316,10 @@ class Composer:
         head: dict[str, Any] = {"logicalParentUuid": before, "subtype": "compact_boundary"}
         head |= {"content": "Conversation compacted", "isMeta": False, "level": "info"}
         lines.system(head | {"compactMetadata": numbers}, root=True)
-        path = f"{_HOME}/{slug_of(self.place.cwd)}/{self.place.session_id}.jsonl"
-        summary = _SUMMARY_HEAD + step.body + _SUMMARY_TAIL.format(path=path)
+        path = f"{HOME}/{slug_of(self.place.cwd)}/{self.place.session_id}.jsonl"
+        summary = SUMMARY_HEAD + step.body + SUMMARY_TAIL.format(path=path)
         lines.user(summary, {"isVisibleInTranscriptOnly": True, "isCompactSummary": True})
-        lines.user(_CAVEAT, {"isMeta": True})
+        lines.user(CAVEAT, {"isMeta": True})
         tag = "<command-name>/compact</command-name>\n            "
         tag += "<command-message>compact</command-message>\n            "
         lines.user(tag + "<command-args></command-args>")

@@ -112,7 +112,8 @@ class Lines:
         if shell:
             head["sandboxed"] = False
         head["sourceToolAssistantUUID"] = source
-        head["permissionDecision"] = {"decision": "accept", "source": "config"}
+        if shell or not block.get("is_error"):
+            head["permissionDecision"] = {"decision": "accept", "source": "config"}
         return self._chained(head, parent=source)
 
     def system(self, head: dict[str, Any], *, root: bool = False) -> str:
