@@ -1,0 +1,129 @@
+"""`claude-mem status`: is it well, what waits, how large is it, what went wrong last."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from claude_mem.cli.output import emit
+from claude_mem.cli.start import load_settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from claude_mem.worker.diagnosis import Problem
+    from claude_mem.worker.status import Status
+
+_STATES = {
+    "running": "[green]running[/]",
+    "starting": "[yellow]starting, or not answering[/]",
+    "restarting": "[yellow]down, about to be restarted[/]",
+    "failed": "[red]failed[/]",
+    "stopped": "stopped",
+}
+_MB = 1024 * 1024
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("status")(status)
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Show how the worker is, what waits to be indexed, and how large the memory is."""
+    from claude_mem.adapters.sqlite.waiting import waiting
+    from claude_mem.worker import status as worker_status
+    from claude_mem.worker.diagnosis import diagnose
+    from claude_mem.worker.layout import Layout
+
+    settings = load_settings(as_json=as_json)
+    files = Layout(settings.home)
+    found = worker_status.status(settings.home, cap_bytes=settings.max_store_mb * _MB)
+    down = found.state in ("failed", "restarting")
+    problem = diagnose(files, settings.port) if down else None
+    pending = found.inbox_pending
+    if found.worker is None:  # nobody to ask: the file itself tells
+        pending = waiting(files.inbox)
+    data: dict[str, Any] = {"ok": not down, **found.as_dict(), "inbox_pending": pending}
+    data["problem"] = _as_dict(problem)
+    emit(data, lambda out: _render(out, found, pending, problem), as_json)
+
+
+def _as_dict(problem: Problem | None) -> dict[str, Any] | None:
+    if problem is None:
+        return None
+    return {"code": problem.code, "message": problem.message, "next_step": problem.advice}
+
+
+def _render(out: Console, found: Status, pending: int | None, problem: Problem | None) -> None:
+    rows = [("Worker", _STATES[found.state]), *_worker_rows(found)]
+    if problem is not None:
+        rows += [("Problem", _plain(problem.message)), ("Next", _plain(problem.advice))]
+    rows.append(("Capture", _capture(found)))
+    rows.append(("Waiting", _waiting_text(found, pending)))
+    rows.append(("Database", _database_text(found)))
+    if found.last_error is not None:
+        at = str(found.last_error.get("timestamp", ""))[:19].replace("T", " ")
+        rows.append(("Last error", _plain(f"{at} {found.last_error['message']}")))
+    rows.append(("Data", _plain(found.home)))
+    for name, text in rows:
+        out.print(f"[bold]{name:<11}[/]{text}")
+
+
+def _worker_rows(found: Status) -> list[tuple[str, str]]:
+    worker = found.worker
+    if worker is None:
+        return []
+    memory = f", {worker.rss_bytes // _MB} MB" if worker.rss_bytes else ""
+    uptime = f", up {_span(worker.uptime_seconds)}" if worker.uptime_seconds is not None else ""
+    who = f"process {worker.pid}, version {worker.version}{uptime}{memory}"
+    return [("", who), ("Address", f"http://127.0.0.1:{worker.port}" if worker.port else "-")]
+
+
+def _capture(found: Status) -> str:
+    if not found.paused:
+        return "on"
+    if found.paused_until is None:
+        return "[yellow]paused[/] until `claude-mem resume`"
+    from claude_mem.kernel.clock import to_iso
+
+    return f"[yellow]paused[/] until {to_iso(found.paused_until)}"
+
+
+def _waiting_text(found: Status, pending: int | None) -> str:
+    inbox = "unknown" if pending is None else f"{pending} events"
+    spool = f"{found.spool.events} events ({_size(found.spool.bytes)})"
+    refused = f", [red]{found.spool.refused} refused[/]" if found.spool.refused else ""
+    return f"inbox {inbox}, spool {spool}{refused}"
+
+
+def _database_text(found: Status) -> str:
+    database = found.database
+    cap = f" of {_size(database.cap_bytes)}" if database.cap_bytes else ""
+    warning = f"  [yellow]{database.warning}[/]" if database.warning else ""
+    return f"{_size(database.bytes)}{cap}{warning}"
+
+
+def _size(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "KB", "MB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GB"
+
+
+def _span(seconds: int) -> str:
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
