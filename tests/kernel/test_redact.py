@@ -220,6 +220,12 @@ def test_masking_a_tree_is_idempotent_and_leaves_its_input(value: Any) -> None:
     assert mask_tree(masked) == masked
 
 
+@SURELY
+@given(st.lists(ANY_TEXT, max_size=5))
+def test_a_list_is_masked_as_each_of_its_strings_alone(texts: list[str]) -> None:
+    assert mask_tree(texts) == [mask_text(text) for text in texts]
+
+
 BREAKS = st.sampled_from(
     [" ", "\n", "，", "。", "中", "→", "(", ")", '"', "'", "\\n", "\\t", "\t", ";", "|"]
 )

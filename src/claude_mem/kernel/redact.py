@@ -68,13 +68,14 @@ def mask_tree(value: "Any") -> "Any":
 def mask_tree_counted(value: "Any") -> "tuple[Any, Counts]":
     """Like `mask_tree`, with the number of maskings by kind.
 
-    A string under a key that names a secret is masked whole. One pre-check over all strings
-    together decides the common case: a clean value is returned as it is, not copied.
+    A string under a key that names a secret is masked whole. One look at all strings together
+    decides the common case: a clean value is returned as it is, not copied.
     """
     strings: list[str] = []
-    suspicious = _collect(value, strings)
-    rules = _needed("\n".join(strings))
-    if not rules and not suspicious:
+    named = _collect(value, strings)
+    joined = _BETWEEN.join(strings)
+    rules = _needed(joined)
+    if not named and all(_RULES[rule](joined, {}) == joined for rule in rules):
         return value, {}
     counts: Counts = {}
     return _rebuild(value, rules, counts, 0), counts
@@ -83,9 +84,14 @@ def mask_tree_counted(value: "Any") -> "tuple[Any, Counts]":
 # -- the walk over JSON values -------------------------------------------------------------------
 
 
+# Stands between strings that are looked at together; no pattern reaches across it to leave
+# something alone that it would mask in a string of its own.
+_BETWEEN = "\n\x00\n"
+
+
 def _collect(value: object, strings: list[str]) -> bool:
     """Gather every string; True if a key names a secret or the value is nested too deeply."""
-    suspicious = False
+    named = False
     layer: list[object] = [value]
     for _ in range(MAX_DEPTH):
         below: list[object] = []
@@ -96,15 +102,21 @@ def _collect(value: object, strings: list[str]) -> bool:
                 for key, child in item.items():
                     if isinstance(key, str):
                         strings.append(key)
-                        suspicious = suspicious or bool(secret_kind(key))
+                        named = named or secret_kind(key) != ""
                     below.append(child)
-                suspicious = suspicious or "value" in item
+                named = named or ("value" in item and _pair_kind(item) != "")
             elif isinstance(item, (list, tuple)):
                 below.extend(item)
         if not below:
-            return suspicious
+            return named
         layer = below
     return True
+
+
+def _pair_kind(item: "dict[Any, Any]") -> str:
+    """The kind that `{"name": "DB_PASSWORD", "value": "..."}` names, or ""."""
+    name = item.get("name") or item.get("key")
+    return secret_kind(name) if isinstance(name, str) else ""
 
 
 def _rebuild(value: object, rules: tuple[int, ...], counts: Counts, depth: int) -> object:
@@ -124,12 +136,11 @@ def _rebuild_dict(
 ) -> object:
     if depth >= MAX_DEPTH:
         return _mask("depth", counts)
-    pair = value.get("name") or value.get("key")  # {"name": "DB_PASSWORD", "value": "..."}
     masked: dict[object, object] = {}
     for key, child in value.items():
         kind = secret_kind(key) if isinstance(key, str) else ""
-        if not kind and key == "value" and isinstance(pair, str):
-            kind = secret_kind(pair)
+        if not kind and key == "value":
+            kind = _pair_kind(value)
         shown = _mask_with(key, rules, counts) if isinstance(key, str) else key
         while shown in masked:  # two keys may look the same once masked; keep both values
             shown = f"{shown}'"
@@ -191,15 +202,21 @@ def _lower(text: str) -> str:
 def _needed(text: str) -> tuple[int, ...]:
     """The rules whose cue is in the text, in the order in which they must run."""
     low = _lower(text)
-    hit = {rule for cue, rule in _CUES if cue in text}
-    hit.update(rule for cue, rule in _LOWER_CUES if cue in low)
-    if not text.isascii():
-        hit.update(_ASSIGNMENTS for label in _LABELS if label in text)
+    hit: list[int] = []
+    for rule, cues in _CUES:
+        for cue in cues:
+            if cue in low:
+                hit.append(rule)
+                break
     if _pattern(_KEY_CUE).search(text):
-        hit.add(_PROVIDER_KEYS)
-    if _pattern(_DIGITS).search(text):
-        hit.add(_NUMBERS)
-    return tuple(sorted(hit))
+        hit.append(_PROVIDER_KEYS)
+    if _pattern(_OPTION_CUE).search(text):
+        hit.append(_COMMAND_LINES)
+    if _pattern(_DIGITS_CUE).search(text):
+        hit.append(_NUMBERS)
+    if _ASSIGNMENTS not in hit and not text.isascii() and any(c in text for c in _LABELS):
+        hit.append(_ASSIGNMENTS)
+    return tuple(sorted(set(hit)))
 
 
 Span = tuple[int, int, str]  # start, end, replacement
@@ -348,10 +365,15 @@ _PROVIDERS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ),
 )
 
+# One scan instead of thirty: rare characters of the prefixes, then a look around each. Every branch
+# begins with a literal, so that the scan skips ahead by a character set.
+_BODY_AHEAD = r"(?=[A-Za-z0-9_+/=-]{10})"
 _KEY_CUE = (
-    r"_(?:(?<=gh[pousr]_)|(?<=npm_)|(?<=(?:gsk|ntn)_)|(?<=(?:hf|r8)_)|(?<=k_live_)|(?<=k_test_)"
-    r"|(?<=whsec_)|(?<=_v1_)|(?<=cm_sk_)|(?<=_pat_)|(?<=lin_api_)|(?<=figd_)|(?<=shpat_))"
-    r"|-(?:(?<=sk-)|(?<=xox[abeoprs]-)|(?<=xapp-)|(?<=pypi-)|(?<=glpat-)|(?<=xai-)|(?<=pplx-))"
+    rf"_{_BODY_AHEAD}(?:(?<=gh[pousr]_)|(?<=npm_)|(?<=(?:gsk|ntn)_)|(?<=(?:hf|r8)_)|(?<=k_live_)"
+    r"|(?<=k_test_)|(?<=whsec_)|(?<=_v1_)|(?<=cm_sk_)|(?<=_pat_)|(?<=lin_api_)|(?<=figd_)"
+    rf"|(?<=shpat_))|-{_BODY_AHEAD}(?:(?<=sk-)|(?<=xox[abeoprs]-)|(?<=xapp-)|(?<=pypi-)"
+    r"|(?<=glpat-)|(?<=xai-)|(?<=pplx-)|(?<=GOCSPX-))"
+    r"|A(?:KIA|SIA|Iza|KID|A(?<=:AA))|LTAI|SG\.|J(?<=eyJ)"
 )
 
 
@@ -416,7 +438,9 @@ def _mask_driver_strings(text: str, counts: Counts) -> str:
 
 # -- bearer tokens and command lines ---------------------------------------------------------------
 
-_BEARER = r"([Bb]earer|BEARER)([ \t]{1,4})(?=[A-Za-z._~+/=-]{0,80}[0-9])[A-Za-z0-9._~+/=-]{12,}+"
+_BEARER = (
+    r"([Bb][Ee][Aa][Rr][Ee][Rr])([ \t]{1,4})(?=[A-Za-z._~+/=-]{0,80}[0-9])[A-Za-z0-9._~+/=-]{12,}+"
+)
 _COMMANDS = (
     r"(?:mysql|mariadb)[a-z]*[ \t](?:[^\n|;]{0,300}?[ \t])?-p(?P<a>[\"']?)(?P<mysql>[^\s\"']+)"
     r"|curl[ \t](?:[^\n|;]{0,300}?[ \t])?(?:-u[ \t]?|--user[ \t=])[\"']?[^\s:\"'/]{1,128}+:"
@@ -428,6 +452,10 @@ _COMMANDS = (
 )
 
 
+_OTHER_COMMANDS = ("sshpass", "redis-cli", "docker", "mongo")
+_OPTION_CUE = r"-(?<=[ \t]-)(?:[pau]|-user)"
+
+
 def _mask_bearers(text: str, counts: Counts) -> str:
     text, found = _pattern(_BEARER).subn(r"\1\2[masked:bearer-token]", text)
     if found:
@@ -436,6 +464,8 @@ def _mask_bearers(text: str, counts: Counts) -> str:
 
 
 def _mask_commands(text: str, counts: Counts) -> str:
+    if not any(name in text for name in ("mysql", "mariadb", "curl", *_OTHER_COMMANDS)):
+        return text
     spans: list[Span] = []
     for command in _pattern(_COMMANDS).finditer(text):
         group = command.lastgroup or ""
@@ -447,7 +477,7 @@ def _mask_commands(text: str, counts: Counts) -> str:
 # -- names that stand before a secret --------------------------------------------------------------
 
 _LABELS = {"密码": "password", "口令": "password", "密钥": "key", "秘钥": "key", "令牌": "token"}
-_STEMS = ("pass", "pwd", "secret", "token", "key", "cookie", "authorization", "_auth")
+_STEMS = ("key", "pass", "token", "secret", "pwd", "cookie", "authorization", "_auth")
 _KEY_OWNERS = (
     "api|access|secret|private|signing|encryption|account|master|auth|shared|service|deploy"
     "|license|app|client"
@@ -467,8 +497,8 @@ _PASS_OWNERS = frozenset(
     "db mysql pg redis smtp mail user admin root ftp ssh auth http proxy mongo sudo key".split()
 )
 _NOT_TOKENS = frozenset(
-    "pad eos bos unk cls sep mask stop special next prev previous current last first start end"
-    " page continuation per".split()
+    "input output pad eos bos unk cls sep mask stop special next prev previous current last first"
+    " start end page continuation per".split()
 )
 _SUFFIXES = frozenset(
     "prod production dev staging test live local old new backup primary secondary value str"
@@ -517,11 +547,11 @@ _WORDS = frozenset(
     "none null nil true false undefined yes no on off str string bytes int integer number bool"
     " boolean any object optional required text varchar char secretstr include omit same-origin"
     " redacted hidden placeholder unset empty self this await new lambda not if else return"
-    " const let var type void unknown never option result".split()
+    " const let var type void unknown never option result value val".split()
 )
 _PROSE = frozenset(
-    "to is for and or the option flag with in must argument parameter as if when from was not can"
-    " should will are has may instead on of at by".split()
+    "to is for and or the option options flag flags arguments via only with in must argument"
+    " parameter as if when from was not can should will are has may instead on of at by".split()
 )
 _CODE = (
     r"[!&*]?[A-Za-z_$][A-Za-z0-9_$]*(?:(?:\?\.|\.|::|->)[A-Za-z_$][A-Za-z0-9_$]*)*\??[(\[]"
@@ -560,6 +590,10 @@ def _quoted_is_secret(value: str, kind: str) -> bool:
         return True
     if any(space in value for space in " \t"):
         return kind == "cookie" and "=" in value
+    if _pattern(f"(?:{_NAME_SHAPED}|{_STEM_NAMED})").fullmatch(value):
+        return False  # the name of a field
+    if _pattern(r"#[0-9A-Fa-f]{3,8}|.*(?:\(\?|\[\^|\].*[*+]).*").fullmatch(value):
+        return False  # a colour, a regular expression
     return len(value) >= 6 and not (value.isalpha() and len(value) < 20 and value.islower())
 
 
@@ -606,6 +640,9 @@ _ASCII_RUN = r"[!-~]++"
 _COOKIES = r"[A-Za-z0-9_.-]{1,64}=[^\r\n\"'`\\]++"
 _SCHEME = r"(?i:(?:bearer|basic|token|digest|negotiate|apikey|aws4-hmac-sha256)[ \t]+)?"
 _CREDENTIAL = r"[^\r\n\"'`\\<>${}\[]{6,}+"
+_LONE_CREDENTIAL = (
+    r"(?=[^\s0-9]{0,80}[0-9])[^\s\"'`\\<>${}\[]{6,4096}+(?=[ \t]{0,8}(?:$|[\r\n\"'`\\]))"
+)
 
 
 def _mask_assignments(text: str, counts: Counts) -> str:
@@ -660,13 +697,11 @@ def _header_value(text: str, at: int, separator: str) -> tuple[int, int, str] | 
     quote = _pattern(_QUOTE).match(text, at)
     at = quote.end() if quote else at
     scheme = _pattern(_SCHEME).match(text, at)
-    at = scheme.end() if scheme else at
-    value = _pattern(_CREDENTIAL).match(text, at)
-    if value is None:
-        return None
-    named = bool(scheme and scheme[0])
-    alone = " " not in value[0].strip() and any(char.isdigit() for char in value[0])
-    return (*value.span(), "authorization") if named or alone else None
+    if scheme and scheme[0]:
+        value = _pattern(_CREDENTIAL).match(text, scheme.end())
+    else:
+        value = _pattern(_LONE_CREDENTIAL).match(text, at)
+    return (*value.span(), "authorization") if value else None
 
 
 def _quoted_value(
@@ -675,7 +710,7 @@ def _quoted_value(
     separator = tail["sep"].strip()
     if not separator and not name.startswith("-") and kind != "password":
         return None  # "unexpected token '}'"
-    if separator == "(" and kind != "password":
+    if separator == "(" and "password" not in name.lower():
         return None
     start = quote.end()
     end = _quote_end(text, start, len(quote[1]), quote[2])
@@ -693,7 +728,8 @@ def _closes_a_string(text: str, at: int, quote: str) -> bool:
     """True for the second quote of `print("token: " + token)`: the label is inside the string."""
     if not _pattern(r"[\"'`]+[ \t]*(?:[)\],;}+%.:]|$|\n)").match(text, at):
         return False
-    line = text.rfind("\n", max(0, at - 2000), at) + 1
+    low = max(0, at - 2000)
+    line = max(low, text.rfind("\n", low, at) + 1)
     return text.count(quote, line, at) % 2 == 1
 
 
@@ -704,15 +740,17 @@ def _quote_end(text: str, at: int, depth: int, quote: str) -> int:
     inside the value carries more; the run of backslashes modulo 2^(n+1) tells them apart. An
     unclosed value ends with its line.
     """
-    line = text.find("\n", at) if len(quote) == 1 else -1
-    high = line if line >= 0 else len(text)
-    found = text.find(quote, at, high)
+    found = text.find(quote, at)
     while found >= 0:
+        line = text.find("\n", at, found) if len(quote) == 1 else -1
+        if line >= 0:
+            return line
         run = found - len(text[at:found].rstrip("\\")) - at
         if run % (2 * (depth + 1)) == depth:
             return found - depth
-        found = text.find(quote, found + 1, high)
-    return high
+        found = text.find(quote, found + 1)
+    line = text.find("\n", at) if len(quote) == 1 else -1
+    return line if line >= 0 else len(text)
 
 
 def _bare_value(
@@ -736,7 +774,7 @@ def _bare_value(
 def _style(text: str, start: int, name: str, tail: "re.Match[str]") -> str:
     """How the assignment is written, which decides where a bare value ends and how to judge it."""
     separator = tail["sep"].strip(" \t:") if " is" in tail["sep"] else tail["sep"].strip()
-    ahead = text[max(0, start - 2) : start]
+    ahead = text[max(0, start - 64) : start]
     if not separator:
         if name.startswith("-"):
             return "" if text.startswith("-", tail.end()) else "flag"
@@ -747,6 +785,8 @@ def _style(text: str, start: int, name: str, tail: "re.Match[str]") -> str:
         return "strong" if tail["name"] and secret_kind(name) == "password" else ""
     if not name.isascii():
         return "line"
+    if ahead.endswith(":") and separator == ":":
+        return ""  # a part of a longer name: arn:aws:secretsmanager:...:secret:name
     if separator == "=" and tail["sep"] == "=":
         if ahead.endswith(("?", "&")):
             return "query"
@@ -756,7 +796,8 @@ def _style(text: str, start: int, name: str, tail: "re.Match[str]") -> str:
             return "env"
     if separator == ":" and tail["sep"] == ":" and name.upper() == name and len(name) > 3:
         return "line"
-    line_start = not ahead or ahead.endswith(("\n", "- ", "\\n")) or not text[:start].strip()
+    margin = ahead.rstrip(" \t")
+    line_start = not margin or margin.endswith(("\n", "\\n", "\n-", "→"))
     return "line" if line_start and (separator == ":" or tail["sep"] == "=") else "code"
 
 
@@ -785,7 +826,7 @@ def _mask_emails(text: str, counts: Counts) -> str:
             start += 1
         user = text[start:at].lstrip(".-")
         start = at - len(user)
-        if not user or user.lower() in _SERVICE_USERS or text[:start].endswith("://"):
+        if not user or user.lower() in _SERVICE_USERS or text[max(0, start - 3) : start] == "://":
             continue
         if domain[2].lower() in _NOT_DOMAINS or _pattern(_NOT_HOST).match(domain[1]):
             continue
@@ -800,6 +841,8 @@ def _mask_emails(text: str, counts: Counts) -> str:
 _DIGITS = (
     r"[0-9](?:(?<![0-9A-Za-z_][0-9])|(?<=\\[nrt][0-9]))(?<![0-9][.:][0-9])(?:[ -]?[0-9]){10,}+[Xx]?"
 )
+# Every form holds eleven digits in a row, or four, a separator, and four more.
+_DIGITS_CUE = r"[0-9][0-9][0-9][0-9](?:[0-9]{7}|[ -][0-9]{4})"
 _MOBILE = (
     r"((?:(?:00)?86[ -]?)?)(1(?:3[0-9]|4[014-9]|5[0-35-9]|6[2567]|7[0-8]|8[0-9]|9[0-35-9]))"
     r"([ -]?)[0-9]{4}(\3)([0-9]{4})"
@@ -902,20 +945,15 @@ _RULES: tuple[Callable[[str, Counts], str], ...] = (
     _mask_emails,
     _mask_numbers,
 )
-_PROVIDER_KEYS, _ASSIGNMENTS, _NUMBERS = 2, 7, 9
-_CUES: tuple[tuple[str, int], ...] = (
-    ("PRIVATE KEY", 1),
-    *((cue, _PROVIDER_KEYS) for cue in ("AKIA", "ASIA", "AIza", "ya29.", "GOCSPX-", "SG.", ":AA")),
-    *((cue, _PROVIDER_KEYS) for cue in ("dapi", "LTAI", "AKID", "eyJ", "hooks.slack.com/")),
-    *((cue, _PROVIDER_KEYS) for cue in ("/api/webhooks/", "/bot/v2/hook/", "/webhook/send?key=")),
-    ("://", 3),
-    ("@tcp(", 4),
-    ("@unix(", 4),
-    ("@", 8),
-)
-_LOWER_CUES: tuple[tuple[str, int], ...] = (
-    ("private", 0),
-    ("bearer", 5),
-    *((cue, 6) for cue in ("mysql", "mariadb", "sshpass", "redis-cli", "mongo", "login", "curl")),
-    *((stem, _ASSIGNMENTS) for stem in _STEMS),
+_PROVIDER_KEYS, _COMMAND_LINES, _ASSIGNMENTS, _NUMBERS = 2, 6, 7, 9
+# In lower case; the commonest of a rule first, for the first that is found ends the search.
+_CUES: tuple[tuple[int, tuple[str, ...]], ...] = (
+    (0, ("private",)),
+    (1, ("private key",)),
+    (_PROVIDER_KEYS, ("ya29.", "dapi", "hooks.slack.com/", "/webhook", "/v2/hook/")),
+    (3, ("://",)),
+    (4, ("@tcp(", "@unix(")),
+    (5, ("bearer",)),
+    (_ASSIGNMENTS, _STEMS),
+    (8, ("@",)),
 )
