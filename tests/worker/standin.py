@@ -24,7 +24,7 @@ from claude_mem.worker.child import SUPERVISOR_FD
 from claude_mem.worker.launch import keep_supervised, launch
 from claude_mem.worker.locks import ProcessLock
 
-ANSWER = b'{"status": "healthy", "inbox": {"pending": 0}}'
+ANSWER = b'{"status": "healthy", "checks": {"inbox": {"pending": 0}}}'
 
 
 def main() -> int:

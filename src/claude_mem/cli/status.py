@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -49,7 +52,46 @@ def status(
         pending = waiting(files.inbox)
     data: dict[str, Any] = {"ok": not down, **found.as_dict(), "inbox_pending": pending}
     data["problem"] = _as_dict(problem)
-    emit(data, lambda out: _render(out, found, pending, problem), as_json)
+    data["hooks"] = installed_hooks(settings.home)
+    emit(data, lambda out: _render(out, found, data, problem), as_json)
+
+
+def installed_hooks(home: Path) -> list[dict[str, Any]]:
+    """The settings files that hold our hooks: {settings, events, home, error}.
+
+    Looked at are the person's own, this folder's project's, and those that `install` remembers.
+    """
+    from claude_mem.hook.settings_file import SettingsError, ours_in, read_settings
+
+    found: list[dict[str, Any]] = []
+    for path in _candidates(home):
+        try:
+            ours = ours_in(read_settings(path).settings)
+        except SettingsError as error:
+            found.append({"settings": str(path), "events": [], "home": None, "error": str(error)})
+            continue
+        if ours:
+            script = Path(str(next(iter(ours.values()))[0]["args"][-2]))
+            serves = str(script.parent.parent)
+            entry = {"settings": str(path), "events": sorted(ours), "home": serves, "error": None}
+            found.append(entry)
+    return found
+
+
+def _candidates(home: Path) -> list[Path]:
+    """Settings files that may hold our hooks, each once."""
+    own = Path(os.environ.get("CLAUDE_CONFIG_DIR") or "~/.claude").expanduser()
+    paths = [own / "settings.json"]
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        paths.append(folder / ".claude" / "settings.local.json")
+        if (folder / ".git").exists():
+            break
+    try:
+        remembered = json.loads((home / "hook" / "installed.json").read_bytes())
+    except (OSError, ValueError):  # nothing was installed from this data folder
+        remembered = {}
+    paths += [Path(path) for path in remembered]
+    return [path for path in dict.fromkeys(paths) if path.exists()]
 
 
 def _as_dict(problem: Problem | None) -> dict[str, Any] | None:
@@ -58,12 +100,13 @@ def _as_dict(problem: Problem | None) -> dict[str, Any] | None:
     return {"code": problem.code, "message": problem.message, "next_step": problem.advice}
 
 
-def _render(out: Console, found: Status, pending: int | None, problem: Problem | None) -> None:
+def _render(out: Console, found: Status, data: dict[str, Any], problem: Problem | None) -> None:
     rows = [("Worker", _STATES[found.state]), *_worker_rows(found)]
     if problem is not None:
         rows += [("Problem", _plain(problem.message)), ("Next", _plain(problem.advice))]
     rows.append(("Capture", _capture(found)))
-    rows.append(("Waiting", _waiting_text(found, pending)))
+    rows += [("Hooks", text) for text in _hook_texts(data["hooks"], found.home)]
+    rows.append(("Waiting", _waiting_text(found, data["inbox_pending"])))
     rows.append(("Database", _database_text(found)))
     if found.last_error is not None:
         at = str(found.last_error.get("timestamp", ""))[:19].replace("T", " ")
@@ -91,6 +134,19 @@ def _capture(found: Status) -> str:
     from claude_mem.kernel.clock import to_iso
 
     return f"[yellow]paused[/] until {to_iso(found.paused_until)}"
+
+
+def _hook_texts(hooks: list[dict[str, Any]], home: str) -> list[str]:
+    texts = []
+    for hook in hooks:
+        where = _plain(hook["settings"])
+        if hook["error"]:
+            texts.append(f"[red]{_plain(hook['error'])}[/]")
+        elif hook["home"] != home:
+            texts.append(f"{where} [yellow](for another data folder: {_plain(hook['home'])})[/]")
+        else:
+            texts.append(f"{where} ({len(hook['events'])} events)")
+    return texts or ["not installed: run `claude-mem install`"]
 
 
 def _waiting_text(found: Status, pending: int | None) -> str:

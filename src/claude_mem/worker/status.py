@@ -152,7 +152,8 @@ def _uptime(started_at: str) -> int | None:
 
 
 def _pending(report: dict[str, Any] | None) -> int | None:
-    inbox = report.get("inbox") if report else None
+    checks = report.get("checks") if report else None
+    inbox = checks.get("inbox") if isinstance(checks, dict) else None
     pending = inbox.get("pending") if isinstance(inbox, dict) else None
     return pending if isinstance(pending, int) else None
 
