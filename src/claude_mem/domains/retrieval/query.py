@@ -5,7 +5,7 @@ reaches an engine but analysed tokens.
 
     word            optional; the more words match, and the rarer they are, the better the hit
     "some words"    required, next to each other; any kind of double quote, Chinese and Japanese
-    ones too word*           optional, every word that begins so (two characters and more) -word
+    ones too word*           optional, every word that begins so (three characters and more) -word
     -"..."   none of these (three characters and more: `-rf` and `-v` are flags somebody pasted)
 
 Stop-words are left out while something else remains. A text of more than `PASTE_WORDS` words is a
@@ -28,7 +28,7 @@ MAX_PREFIXES: Final = 8
 MAX_EXCLUSIONS: Final = 16
 PASTE_WORDS: Final = 48
 
-_MIN_PREFIX = 2
+_MIN_PREFIX = 3
 _MIN_EXCLUSION = 3
 _QUOTES = str.maketrans(dict.fromkeys("“”„‟«»「」『』〝〞〟", '"') | {"\x00": " "})
 _ITEM = re.compile(r'(?P<minus>(?<!\S)-)?"(?P<phrase>[^"]*)"|(?P<word>[^\s"]+)')
@@ -155,7 +155,7 @@ def prefix_of(word: str) -> Prefix:
     beginning of.
     """
     text = word.lower()[: analysis.MAX_TOKEN_CHARS]
-    if not (text.isascii() and text.isalpha()) or len(text) <= _MIN_PREFIX:
+    if not (text.isascii() and text.isalpha()) or len(text) < _MIN_PREFIX:
         return Prefix(text)
     stems = {analysis.stem(text + ending) for ending in _ENDINGS}
     return Prefix(text, tuple(sorted(stem for stem in stems if not stem.startswith(text))))

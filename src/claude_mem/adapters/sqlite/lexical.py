@@ -1,0 +1,263 @@
+"""The lexical engine on SQLite: one contentless FTS5 table.
+
+Owns the table `search_fts` (rowid = document number) and how a plan becomes bounded queries. FTS5's
+own ranking costs as much as a word is frequent (three common words at a million documents: 850 ms),
+so the cost is bounded instead:
+
+- a word is looked up to `PROBE` documents, newest first; if it has fewer, its documents are known
+  and it is *rare*; if not, it is *common* and its frequency is estimated from the span of those;
+- candidates are the documents of the rare words (the rarest first, up to `POSTINGS` of them), best
+  sum of inverse document frequencies first, ties in the order of FTS5's `bm25` while those are few
+  enough, else newest first;
+- then the newest documents with all, some, or one of the common words; looking for words together
+  takes at most about `SCAN` steps, so in a very large store words that are common but hardly ever
+  meet are looked for in its newer part only. The same holds for phrases of common words.
+
+Every candidate is scored afterwards over all words, so a bound costs recall, never order.
+
+The tokenizer takes tokens as they are: `ascii` leaves everything beyond ASCII alone and splits at
+what tokens do not hold. `prefix='3'` keeps short beginnings cheap (an eighth more disk).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+from typing import Final
+
+from claude_mem.kernel.scope import Scope
+from claude_mem.ports.database import Tx
+from claude_mem.ports.lexical import Candidates, LexicalDocument, LexicalPlan
+
+CREATE: Final = (
+    "CREATE VIRTUAL TABLE IF NOT EXISTS search_fts USING fts5("
+    "title, body, labels, content='', contentless_delete=1, prefix='3', "
+    "tokenize=\"ascii tokenchars '_./-'\")"
+)
+DROP: Final = "DROP TABLE IF EXISTS search_fts"
+
+PROBE: Final = 2_000
+POSTINGS: Final = 6_000
+SCAN: Final = 100_000
+# bm25 in the engine costs about 3 us a document; a small store gets less of it than a large one.
+_RANKED_SHARE = 100
+_RANKED_MIN, _RANKED_MAX = 500, 4_000
+_MEETING_WORDS = 6
+_PAIRS = 3
+
+_MATCH = "SELECT rowid FROM search_fts WHERE search_fts MATCH ? AND rowid > ? ORDER BY rowid DESC LIMIT ?"
+_RANKED = (
+    "SELECT rowid FROM search_fts WHERE search_fts MATCH ? "
+    "ORDER BY bm25(search_fts, 2.0, 1.0, 0.0) LIMIT ?"
+)
+
+
+class SqliteLexicalIndex:
+    """Implements `ports.lexical.LexicalIndex`. Holds nothing: the table is made by a migration."""
+
+    def add(self, scope: Scope, tx: Tx, documents: Sequence[LexicalDocument]) -> None:
+        """See the port."""
+        tenant = _tenant(scope)
+        rows = [(d.number, d.title, d.body, f"{tenant} {d.labels}") for d in documents]
+        if rows:
+            tx.exec_driver_sql(
+                "INSERT INTO search_fts(rowid, title, body, labels) VALUES (?, ?, ?, ?)", rows
+            )
+
+    def remove(self, scope: Scope, tx: Tx, numbers: Sequence[int]) -> None:
+        """See the port. The caller knows the numbers as the scope's own."""
+        del scope
+        if numbers:
+            tx.exec_driver_sql(
+                "DELETE FROM search_fts WHERE rowid = ?", [(number,) for number in numbers]
+            )
+
+    def candidates(self, scope: Scope, tx: Tx, plan: LexicalPlan) -> Candidates:
+        """See the port, and the module for how."""
+        return _Search(scope, tx, plan).run()
+
+
+def _tenant(scope: Scope) -> str:
+    return f"e.{scope.enterprise_id}"
+
+
+def _quoted(word: str) -> str:
+    """A word as FTS5 syntax. Tokens hold no quote, so nothing can end the string early."""
+    return f'"{word[:-1]}" *' if word.endswith("*") else f'"{word}"'
+
+
+def _phrase(tokens: Sequence[str]) -> str:
+    return _quoted(tokens[0]) if len(tokens) == 1 else f'"{" ".join(tokens)}"'
+
+
+def _either(parts: Iterable[str]) -> str:
+    return f"({' OR '.join(parts)})"
+
+
+def _in_text(expression: str) -> str:
+    return f"{{title body}} : ({expression})"
+
+
+class _Search:
+    """One search: probes, then candidates, then the count."""
+
+    def __init__(self, scope: Scope, tx: Tx, plan: LexicalPlan) -> None:
+        self._plan = plan
+        self._cursor = tx.connection.cursor()
+        self._lists: dict[str, list[int]] = {}
+        self._frequencies: dict[str, int] = {}
+        self._tenant = [f'labels : "{_tenant(scope)}"'] if plan.shared else []
+        labels = [f"labels : {_either(map(_quoted, group))}" for group in plan.labels]
+        self._required = [*self._tenant, *labels, *(_in_text(_phrase(p)) for p in plan.phrases)]
+        self._excluded = _in_text(_either(map(_phrase, plan.excluded))) if plan.excluded else ""
+        self._is_filtered = bool(labels or plan.phrases or plan.excluded)
+        self._found: dict[int, None] = {}
+        self._is_complete = True
+
+    def run(self) -> Candidates:
+        """Everything."""
+        plan = self._plan
+        for word in dict.fromkeys((*plan.words, *(t for p in plan.phrases for t in p))):
+            self._probe(word)
+        present = sorted(
+            (word for word in plan.words if self._frequencies[word]),
+            key=self._frequencies.__getitem__,
+        )
+        rare, common = self._split(present)
+        total = self._add_rare(rare, plan.limit * 2 // 3 if common else plan.limit)
+        if common:
+            self._is_complete = False
+            self._add_common(common)
+        if plan.phrases:
+            total = max(total, self._add_required())
+        if not self._is_filtered:
+            total = max(total, *(len(self._lists[word]) for word in plan.words), 0)
+        return Candidates(
+            numbers=tuple(self._found)[: plan.limit],
+            frequencies=self._frequencies,
+            total=max(total, len(self._found)),
+            total_is_estimate=not self._is_complete,
+        )
+
+    # -- looking words up ---------------------------------------------------------------------
+
+    def _match(self, expression: str, limit: int, floor: int = 0) -> list[int]:
+        """The newest `limit` documents above `floor` that match, newest first."""
+        rows = self._cursor.execute(_MATCH, (expression, floor, limit)).fetchall()
+        return [row[0] for row in rows]
+
+    def _probe(self, word: str) -> None:
+        """A word's newest documents in the enterprise, and how many it has."""
+        expression = " AND ".join([*self._tenant, _in_text(_quoted(word))])
+        numbers = self._match(expression, PROBE)
+        self._lists[word] = numbers
+        count = len(numbers)
+        if count == PROBE:
+            plan = self._plan
+            seen = plan.last - numbers[-1] + 1
+            share = max(seen / max(plan.last - plan.first + 1, 1), 1e-9)
+            count = min(max(int(PROBE / share), PROBE), max(plan.documents, PROBE))
+        self._frequencies[word] = count
+
+    def _split(self, words: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Rare and common words, the rarest first; together the rare ones have few documents."""
+        rare: list[str] = []
+        postings = 0
+        for index, word in enumerate(words):
+            postings += self._frequencies[word]
+            if len(self._lists[word]) >= PROBE or (rare and postings > POSTINGS):
+                return rare, list(words[index:])
+            rare.append(word)
+        return rare, []
+
+    def _weight(self, word: str) -> float:
+        count, frequency = max(self._plan.documents, 1), self._frequencies[word]
+        return math.log(1 + (max(count - frequency, 0) + 0.5) / (frequency + 0.5))
+
+    # -- candidates ---------------------------------------------------------------------------
+
+    def _gated(self, expression: str) -> str:
+        """The expression with everything that is required and nothing that is excluded."""
+        inner = " AND ".join([*self._required, _in_text(expression)])
+        return f"({inner}) NOT {self._excluded}" if self._excluded else inner
+
+    def _add_rare(self, rare: list[str], limit: int) -> int:
+        """Documents of rare words, those with the most weight of words first; how many there are."""
+        if not rare:
+            return 0
+        either = _either(map(_quoted, rare))
+        weights: dict[int, float] = {}
+        for word in rare:
+            weight = self._weight(word)
+            for number in self._lists[word]:
+                weights[number] = weights.get(number, 0.0) + weight
+        if self._is_filtered:
+            allowed = self._match(self._gated(either), POSTINGS)
+            weights = {number: weights[number] for number in allowed if number in weights}
+        for word in self._plan.words:
+            if word not in rare:
+                weight = self._weight(word)
+                for number in self._lists[word]:
+                    if number in weights:
+                        weights[number] += weight
+        places = self._places(either, weights)
+        ranked = sorted(weights, key=lambda n: (-weights[n], places.get(n, len(places)), -n))
+        self._found.update(dict.fromkeys(ranked[:limit]))
+        return len(weights)
+
+    def _places(self, expression: str, weights: dict[int, float]) -> dict[int, int]:
+        """The order of FTS5's bm25, where there are more candidates than can be scored."""
+        allowance = min(max(self._plan.documents // _RANKED_SHARE, _RANKED_MIN), _RANKED_MAX)
+        if not self._plan.limit < len(weights) <= allowance or self._is_filtered or self._tenant:
+            return {}
+        rows = self._cursor.execute(_RANKED, (_in_text(expression), self._plan.limit)).fetchall()
+        return {row[0]: place for place, row in enumerate(rows)}
+
+    def _add_common(self, common: list[str]) -> None:
+        """The newest documents in which common words meet, then those with one of them."""
+        want = self._plan.limit
+        for group in self._meetings(common):
+            if len(self._found) >= want:
+                return
+            self._add(" AND ".join(map(_quoted, group)), want, self._floor(group))
+        for word in common[:_PAIRS]:
+            if len(self._found) >= want:
+                return
+            if self._is_filtered:
+                self._add(_quoted(word), want, 0)
+            else:
+                self._note(self._lists[word][:want])
+
+    def _meetings(self, common: list[str]) -> list[tuple[str, ...]]:
+        """Which common words to look for together: all, the rarer half, pairs of the rarest."""
+        # A beginning is put together anew, at full length, by every query that holds it.
+        words = [word for word in common if not word.endswith("*")][:_MEETING_WORDS]
+        if len(words) < 2:
+            return []
+        half = words[: (len(words) + 1) // 2]
+        groups = [tuple(words), tuple(half), *combinations(words[:_PAIRS], 2)]
+        return [group for group in dict.fromkeys(groups) if len(group) > 1]
+
+    def _add_required(self) -> int:
+        """Documents with the phrases and none of the optional words; how many have the phrases."""
+        longest = max(self._plan.phrases, key=len)
+        floor = self._floor(longest) if len(longest) > 1 else 0
+        numbers = self._match(self._gated(_phrase(longest)), PROBE, floor)
+        self._is_complete = floor == 0 and len(numbers) < PROBE
+        self._note(numbers)
+        return len(numbers)
+
+    def _add(self, expression: str, limit: int, floor: int) -> None:
+        self._note(self._match(self._gated(expression), limit, floor))
+
+    def _note(self, numbers: Sequence[int]) -> None:
+        self._found.update(dict.fromkeys(numbers))
+
+    def _floor(self, words: Sequence[str]) -> int:
+        """The number below which words that must meet are not looked for: about SCAN steps away."""
+        steps = min(self._frequencies.get(word, PROBE) for word in words)
+        if steps <= SCAN:
+            return 0
+        plan = self._plan
+        return plan.last - int((plan.last - plan.first + 1) * SCAN / steps)
