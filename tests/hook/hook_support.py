@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from claude_mem.hook.settings_file import handler
 from claude_mem.hook.spool import BadLine, SpoolLine, read, take
 
 GITHUB_TOKEN = "ghp_" + "16C7e42F292c6912E7710c838347Ae178B4a"
@@ -85,7 +86,9 @@ class Installed:
         return self.home / "spool"
 
     def command(self, event: str) -> list[str]:
-        return [sys.executable, "-I", "-S", str(self.home / "hook" / "hook.py"), event]
+        """The command line that the client spawns, as install writes it."""
+        one = handler(sys.executable, str(self.home / "hook" / "hook.py"), event)
+        return [one["command"], *one["args"]]
 
     def run(
         self, event: str, payload: object, **environment: str

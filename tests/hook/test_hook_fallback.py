@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -99,6 +100,19 @@ def test_stdin_may_be_closed_and_the_event_unnamed(hook: Installed) -> None:
     done = subprocess.run(["/bin/sh", "-c", 'exec "$@" <&-', "sh", *command], capture_output=True)
     assert done.returncode == 0
     assert done.stdout == b""
+
+
+def test_a_deleted_data_folder_is_silence_not_a_blocked_prompt(hook: Installed) -> None:
+    """An interpreter whose script is gone exits with 2, which would block every prompt."""
+    shutil.rmtree(hook.home / "hook")
+    done = hook.run("UserPromptSubmit", PROMPT)
+    assert (done.stdout, done.stderr) == (b"", b"")
+
+
+def test_the_file_runs_as_a_program_too(hook: Installed) -> None:
+    program = [sys.executable, "-I", "-S", str(hook.home / "hook" / "hook.py"), "Stop"]
+    subprocess.run(program, input=b"{}", check=True, env={})
+    assert [line.event for line in hook.lines()] == ["Stop"]
 
 
 def test_a_missing_data_folder_is_made_when_needed(hook: Installed, folder: Path) -> None:

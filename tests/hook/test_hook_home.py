@@ -36,11 +36,12 @@ def database(path: Path, application_id: int) -> Path:
 def test_a_database_is_known_by_its_application_id(
     tmp_path: Path, application_id: int, foreign: bool
 ) -> None:
-    path = database(tmp_path / "claude-mem.db", application_id)
+    (tmp_path / "data").mkdir()
+    path = database(tmp_path / "data" / "claude-mem.db", application_id)
     before = path.read_bytes()
     assert is_foreign_database(path) is foreign
     assert path.read_bytes() == before
-    assert [entry.name for entry in tmp_path.iterdir()] == ["claude-mem.db"]
+    assert [entry.name for entry in path.parent.iterdir()] == ["claude-mem.db"]
 
 
 def test_no_database_and_an_empty_one_are_nobodys(tmp_path: Path) -> None:

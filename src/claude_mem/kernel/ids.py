@@ -12,7 +12,7 @@ import os
 import re
 import time
 
-_UUID7 = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
+_UUID7 = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
 _VERSION = 0x7 << 76
 _VARIANT = 0b10 << 62
 _MASK_A = 0xFFF << 64

@@ -1,7 +1,8 @@
 """The database: transactions around plain functions.
 
 A unit of work is a function of the open transaction. The engine decides where it runs (SQLite: the one writer thread,
-or one of a few readers) and when it is committed; the function never commits. What it raises rolls back its own work only.
+or one of a few readers) and when it is committed; the function never commits. What it raises rolls back its own work
+only.
 """
 
 from __future__ import annotations

@@ -68,8 +68,8 @@ class Inbox(Protocol):
         """How many entries wait."""
         ...
 
-    async def wait(self, timeout: float) -> None:
-        """Return when something is appended, or after `timeout` seconds."""
+    async def wait(self, seconds: float) -> None:
+        """Return when something is appended, or after `seconds`."""
         ...
 
     async def close(self) -> None:

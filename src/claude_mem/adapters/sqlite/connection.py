@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import orjson
 import sqlean
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Engine
@@ -79,6 +80,10 @@ def configure(raw: Raw, *, writer: bool) -> None:
     cursor.close()
 
 
+def _dump_json(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
 def make_engine(path: Path, *, writer: bool) -> Engine:
     """An SQLAlchemy engine whose connections are ours to begin and commit."""
     engine = create_engine(
@@ -86,6 +91,8 @@ def make_engine(path: Path, *, writer: bool) -> Engine:
         module=sqlean,
         poolclass=NullPool,
         isolation_level="AUTOCOMMIT",
+        json_serializer=_dump_json,
+        json_deserializer=orjson.loads,
         connect_args={"check_same_thread": False, "cached_statements": 256},
     )
 

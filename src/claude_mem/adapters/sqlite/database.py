@@ -44,9 +44,7 @@ class SqliteDatabase:
     async def read(self, scope: Scope, work: Callable[[Tx], T]) -> T:
         """See the port. The scope is enforced by the queries here; PostgreSQL adds row-level security."""
         del scope
-        return await asyncio.get_running_loop().run_in_executor(
-            self._readers, self._read_now, work
-        )
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read_now, work)
 
     async def write(self, scope: Scope, work: Callable[[Tx], T]) -> T:
         """See the port."""
@@ -55,8 +53,7 @@ class SqliteDatabase:
 
     async def maintain(self) -> None:
         """Give the planner fresh statistics and move the write-ahead log into the file."""
-        raw = await asyncio.get_running_loop().run_in_executor(None, self._maintain_now)
-        del raw
+        await asyncio.get_running_loop().run_in_executor(None, self._maintain_now)
 
     async def close(self) -> None:
         """See the port."""

@@ -93,7 +93,8 @@ class SqliteInbox:
             raw.executemany("DELETE FROM inbox WHERE position = ?", rows)
             return int(raw.total_changes - before)
 
-        self._waiting -= await asyncio.wrap_future(self._writer.submit(delete))
+        removed = await asyncio.wrap_future(self._writer.submit(delete))
+        self._waiting -= removed  # not `-= await`: that would add to what it was before waiting
 
     async def bury(self, pending: Pending, reason: str, at: int) -> None:
         """See the port."""
@@ -106,7 +107,8 @@ class SqliteInbox:
             cursor = raw.execute("DELETE FROM inbox WHERE position = ?", (pending.position,))
             return int(cursor.rowcount)
 
-        self._waiting -= await asyncio.wrap_future(self._writer.submit(move))
+        removed = await asyncio.wrap_future(self._writer.submit(move))
+        self._waiting -= removed
 
     async def dead_letters(self, scope: Scope, limit: int) -> list[DeadLetter]:
         """See the port."""
@@ -125,10 +127,10 @@ class SqliteInbox:
         """See the port. Exact: this process is the only writer of the file."""
         return self._waiting
 
-    async def wait(self, timeout: float) -> None:
+    async def wait(self, seconds: float) -> None:
         """See the port."""
         try:
-            await asyncio.wait_for(self._arrived.wait(), timeout)
+            await asyncio.wait_for(self._arrived.wait(), seconds)
         except TimeoutError:
             return
         self._arrived.clear()

@@ -6,6 +6,7 @@ Each piece runs in its own savepoint: what fails takes nothing else with it.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -116,7 +117,6 @@ class GroupWriter:
         done.append((future, value))
 
     def _rollback(self, connection: Any) -> None:
-        try:
+        # The engine may have rolled back by itself (full disk): then there is nothing left to undo.
+        with contextlib.suppress(BaseException):
             self._execute(connection, "ROLLBACK")
-        except BaseException:  # noqa: BLE001, S110 - the engine has rolled back by itself (full disk): nothing is left to undo
-            pass

@@ -1,1 +1,6 @@
-"""Versioned schema changes, one definition for both engines."""
+"""Versioned schema changes, one definition for both engines.
+
+HEAD is the newest revision; a test holds it to the files in versions/.
+"""
+
+HEAD = "0001"

@@ -1,0 +1,63 @@
+"""What a person decided (paused, opted out) and how full the disk share is; asked at every event, so cached."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from claude_mem.hook.optout import is_opted_out
+
+_FRESH_S = 2.0
+_BOUND = 4096
+
+
+class FolderGate:
+    """Implements `capture.model.Gate` on a data folder. `cap_bytes` bounds the files in `counted` (with -wal)."""
+
+    def __init__(self, home: Path, cap_bytes: int, counted: Sequence[Path]) -> None:
+        self._pause = home / "paused"
+        self._cap = cap_bytes
+        self._counted = [Path(f"{path}{end}") for path in counted for end in ("", "-wal")]
+        self._opted: dict[str, tuple[float, bool]] = {}
+        self._fill: tuple[float, float] = (0.0, 0.0)
+
+    def paused(self) -> bool:
+        """See the protocol. The file is empty (until resumed) or holds Unix ms until which it counts."""
+        try:
+            text = self._pause.read_text().strip()
+        except OSError:
+            return False
+        return not text.isdigit() or int(text) > time.time() * 1000
+
+    def opted_out(self, folder: str) -> bool:
+        """See the protocol."""
+        now = time.monotonic()
+        known = self._opted.get(folder)
+        if known is not None and known[0] > now:
+            return known[1]
+        try:
+            answer = is_opted_out(folder)
+        except (OSError, ValueError):
+            answer = False  # no folder of this machine has a say here
+        if len(self._opted) >= _BOUND:
+            self._opted.clear()
+        self._opted[folder] = (now + _FRESH_S, answer)
+        return answer
+
+    def fill(self) -> float:
+        """See the protocol."""
+        now = time.monotonic()
+        if self._fill[0] <= now:
+            self._fill = (now + _FRESH_S, self.size() / self._cap)
+        return self._fill[1]
+
+    def size(self) -> int:
+        """Bytes of the counted files."""
+        total = 0
+        for path in self._counted:
+            try:
+                total += path.stat().st_size
+            except FileNotFoundError:
+                continue
+        return total

@@ -1,0 +1,92 @@
+"""The `Queue` port on the `task_queue` table of SQLite. One writer: a claim needs no row locks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import orjson
+
+from claude_mem.kernel.clock import now_ms
+from claude_mem.kernel.ids import new_id
+from claude_mem.kernel.scope import Scope
+from claude_mem.ports.database import Tx
+from claude_mem.ports.queue import Job, NewJob
+
+_MAX_ATTEMPTS = 5
+_UPSERT = """
+INSERT INTO task_queue (enterprise_id, id, task_type, task_key, payload_json, priority, status, run_at,
+                        retry_count, max_retries, created_at)
+VALUES (?, ?, ?, ?, ?, ?, 'pending', ?, 0, ?, ?)
+ON CONFLICT (enterprise_id, task_type, task_key) DO UPDATE SET
+  payload_json = excluded.payload_json, priority = max(priority, excluded.priority), status = 'pending',
+  run_at = CASE WHEN status = 'pending' THEN min(run_at, excluded.run_at) ELSE excluded.run_at END,
+  retry_count = 0, lease_until = NULL, worker_id = NULL, error_message = NULL, completed_at = NULL
+"""
+_CLAIM = """
+UPDATE task_queue SET status = 'running', worker_id = ?, lease_until = ?, started_at = ?, retry_count = retry_count + 1
+WHERE (enterprise_id, id) IN (
+  SELECT enterprise_id, id FROM task_queue
+  WHERE (status = 'pending' AND run_at <= ?) OR (status = 'running' AND lease_until < ?)
+  ORDER BY priority DESC, run_at, id LIMIT ?)
+RETURNING enterprise_id, id, task_type, task_key, payload_json, retry_count, max_retries
+"""
+
+
+class SqliteQueue:
+    """Implements `ports.queue.Queue`."""
+
+    def enqueue(self, scope: Scope, tx: Tx, jobs: Sequence[NewJob]) -> None:
+        """See the port."""
+        if not jobs:
+            return
+        now = now_ms()
+        rows = [
+            (
+                *(scope.enterprise_id, new_id(now), job.kind, job.key),
+                *(orjson.dumps(job.payload).decode(), job.priority, job.run_at or now),
+                *(_MAX_ATTEMPTS, now),
+            )
+            for job in jobs
+        ]
+        tx.exec_driver_sql(_UPSERT, rows)
+
+    def claim(self, tx: Tx, *, worker: str, now: int, lease_ms: int, limit: int) -> list[Job]:
+        """See the port."""
+        rows = tx.exec_driver_sql(_CLAIM, (worker, now + lease_ms, now, now, now, limit)).all()
+        return [
+            Job(row[0], row[1], row[2], row[3], orjson.loads(row[4]), row[5], row[6])
+            for row in rows
+        ]
+
+    def complete(self, tx: Tx, job: Job) -> None:
+        """See the port."""
+        tx.exec_driver_sql(
+            "DELETE FROM task_queue WHERE enterprise_id = ? AND id = ? AND status = 'running'",
+            (job.enterprise_id, job.id),
+        )
+
+    def fail(self, tx: Tx, job: Job, *, now: int, retry_at: int, error: str) -> bool:
+        """See the port."""
+        dead = job.attempt >= job.max_attempts
+        tx.exec_driver_sql(
+            "UPDATE task_queue SET status = ?, run_at = ?, error_message = ?, lease_until = NULL,"
+            " worker_id = NULL, completed_at = ?"
+            " WHERE enterprise_id = ? AND id = ? AND status = 'running'",
+            (
+                "dead" if dead else "pending",
+                retry_at,
+                error[:2000],
+                now if dead else None,
+                job.enterprise_id,
+                job.id,
+            ),
+        )
+        return dead
+
+    def counts(self, scope: Scope, tx: Tx) -> dict[str, int]:
+        """See the port."""
+        rows = tx.exec_driver_sql(
+            "SELECT status, count(*) FROM task_queue WHERE enterprise_id = ? GROUP BY status",
+            (scope.enterprise_id,),
+        ).all()
+        return {str(status): int(count) for status, count in rows}

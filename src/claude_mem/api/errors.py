@@ -1,0 +1,73 @@
+"""The one renderer of errors: {error, code, details, request_id, documentation_url}."""
+
+from __future__ import annotations
+
+import orjson
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from claude_mem.kernel.errors import Detail, Invalid, MemError, NotFound
+
+DOCUMENTATION = "docs/errors.md"
+_log = structlog.get_logger("api")
+
+
+def render(error: MemError, request_id: str) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and JSON body of an error."""
+    headers = {"content-type": "application/json"}
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    if error.retry_after is not None:
+        headers["retry-after"] = str(error.retry_after)
+    body = {
+        "error": error.message,
+        "code": error.code,
+        "details": [{"field": d.field, "message": d.message} for d in error.details],
+        "request_id": request_id,
+        "documentation_url": f"{DOCUMENTATION}#{error.code.lower()}",
+    }
+    return error.status, headers, orjson.dumps(body)
+
+
+def install(app: FastAPI) -> None:
+    """Make the application answer every failure through `render`."""
+
+    async def known(request: Request, error: Exception) -> Response:
+        assert isinstance(error, MemError)  # noqa: S101 - registered for it below
+        return _response(error, request)
+
+    async def malformed(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it below
+        details = tuple(
+            Detail(".".join(str(part) for part in fault["loc"][1:]) or "body", str(fault["msg"]))
+            for fault in error.errors()[:20]
+        )
+        first = details[0]
+        return _response(Invalid(f"{first.field}: {first.message}", details=details), request)
+
+    async def routed(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101 - registered for it below
+        if error.status_code == 404:
+            return _response(NotFound(f"nothing is at {request.url.path}"), request)
+        mapped = Invalid(str(error.detail))
+        mapped.status = error.status_code
+        return _response(mapped, request)
+
+    async def unknown(request: Request, error: Exception) -> Response:
+        _log.error("unhandled", exc_info=error, path=request.url.path)
+        return _response(
+            MemError("something went wrong on our side: the log names it by the request id"),
+            request,
+        )
+
+    app.add_exception_handler(MemError, known)
+    app.add_exception_handler(RequestValidationError, malformed)
+    app.add_exception_handler(HTTPException, routed)
+    app.add_exception_handler(Exception, unknown)
+
+
+def _response(error: MemError, request: Request) -> Response:
+    status, headers, body = render(error, getattr(request.state, "request_id", ""))
+    return Response(body, status_code=status, headers=headers)

@@ -1,0 +1,164 @@
+"""One pure ASGI middleware for what every request goes through.
+
+Order: request id, body limit, Host and Origin (DNS rebinding, CSRF), authentication, the endpoint, access log.
+Pure ASGI because Starlette's BaseHTTPMiddleware costs more than the rest of a request together.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+import structlog
+
+from claude_mem.api.errors import render
+from claude_mem.kernel.errors import Forbidden, MemError, TooLarge
+from claude_mem.kernel.ids import new_id
+from claude_mem.kernel.scope import Scope
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+Authenticate = Callable[[str | None], Scope]
+
+MAX_BODY = 33_554_432
+# A status word each; everything else needs a key.
+OPEN_PATHS = frozenset(
+    {
+        "/health",
+        "/api/v1/health",
+        "/health/live",
+        "/health/ready",
+        "/api/v1/health/live",
+        "/api/v1/health/ready",
+    }
+)
+_QUIET = ("/api/v1/hooks/", "/api/v1/events", "/health", "/api/v1/health")
+_log = structlog.get_logger("api")
+
+
+class Gatekeeper:
+    """Wraps the application. `hosts` are the names we answer to (without port), lower case."""
+
+    def __init__(
+        self, app: Application, authenticate: Authenticate, hosts: Iterable[str], version: str
+    ) -> None:
+        self._app = app
+        self._authenticate = authenticate
+        self._hosts = frozenset(hosts)
+        self._headers = [
+            (b"x-api-version", b"1"),
+            (b"x-claude-mem-version", version.encode()),
+            (b"x-content-type-options", b"nosniff"),
+            (b"cache-control", b"no-store"),
+        ]
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        state = scope.setdefault("state", {})
+        request_id = state["request_id"] = new_id()
+        status = 0
+
+        async def counted_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message.get("headers", []),
+                    *self._headers,
+                    (b"x-request-id", request_id.encode()),
+                ]
+            await send(message)
+
+        try:
+            self._check_size(headers)
+            self._check_origin(headers)
+            state["caller"] = self._caller(scope["path"], headers)
+            await self._app(scope, _bounded(receive), counted_send)
+        except MemError as error:
+            if status:
+                raise
+            await _answer(error, request_id, counted_send)
+        finally:
+            self._note(scope, status, started, request_id)
+
+    def _caller(self, path: str, headers: dict[bytes, bytes]) -> Scope | None:
+        given = headers.get(b"authorization")
+        if path in OPEN_PATHS:
+            try:
+                return self._authenticate(given.decode("latin-1")) if given else None
+            except MemError:
+                return None  # an open path stays open to a wrong token: it only learns less
+        return self._authenticate(given.decode("latin-1") if given else None)
+
+    @staticmethod
+    def _check_size(headers: dict[bytes, bytes]) -> None:
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > MAX_BODY:
+            raise TooLarge(f"a body holds at most {MAX_BODY} bytes: send it in pieces")
+
+    def _check_origin(self, headers: dict[bytes, bytes]) -> None:
+        host = _host_name(headers.get(b"host", b"").decode("latin-1"))
+        if host not in self._hosts:
+            raise Forbidden("the Host header names another machine: use 127.0.0.1 or localhost")
+        origin = headers.get(b"origin")
+        if origin is None:
+            return
+        scheme, _, place = origin.decode("latin-1").partition("://")
+        own = headers.get(b"host", b"").decode("latin-1").lower()
+        if scheme not in {"http", "https"} or place.lower() != own:
+            raise Forbidden("a page of another origin may not call this API")
+
+    def _note(
+        self, scope: MutableMapping[str, Any], status: int, started: float, request_id: str
+    ) -> None:
+        path = scope["path"]
+        quiet = status < 400 and path.startswith(_QUIET)
+        note = _log.debug if quiet else (_log.warning if status >= 500 else _log.info)
+        caller = scope["state"].get("caller")
+        note(
+            "request",
+            request_id=request_id,
+            user_id=caller.user_id if caller else None,
+            method=scope["method"],
+            path=path,
+            status_code=status,
+            duration_ms=round((time.perf_counter() - started) * 1000, 2),
+        )
+
+
+def _bounded(receive: Receive) -> Receive:
+    """Counts a body that came without a length."""
+    seen = 0
+
+    async def bounded() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > MAX_BODY:
+            raise TooLarge(f"a body holds at most {MAX_BODY} bytes: send it in pieces")
+        return message
+
+    return bounded
+
+
+def _host_name(host: str) -> str:
+    """The name in a Host header: without port, lower case; `[::1]` keeps its brackets."""
+    if host.startswith("["):
+        return host.partition("]")[0].lower() + "]"
+    return host.partition(":")[0].lower()
+
+
+async def _answer(error: MemError, request_id: str, send: Send) -> None:
+    status, headers, body = render(error, request_id)
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    raw.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})

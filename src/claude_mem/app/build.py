@@ -1,0 +1,160 @@
+"""The composition root: settings in, a running system out. The only place that picks implementations."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from claude_mem import __version__
+from claude_mem.adapters.local.gate import FolderGate
+from claude_mem.adapters.local.projects import ProjectResolver
+from claude_mem.adapters.sqlite.database import SqliteDatabase
+from claude_mem.adapters.sqlite.inbox import SqliteInbox
+from claude_mem.adapters.sqlite.lexical import SqliteLexicalIndex
+from claude_mem.adapters.sqlite.queue import SqliteQueue
+from claude_mem.api.application import Parts
+from claude_mem.app.migrate import ensure_current
+from claude_mem.app.settings import Settings
+from claude_mem.domains.access import service as access
+from claude_mem.domains.access.service import LocalTokens
+from claude_mem.domains.capture.jobs import CatchUp
+from claude_mem.domains.capture.model import Limits
+from claude_mem.domains.capture.service import CaptureService, Engines
+from claude_mem.domains.memory import service as memory
+from claude_mem.domains.retrieval.service import IndexingService, SearchService
+from claude_mem.hook import spool
+from claude_mem.hook.home import ensure_token
+from claude_mem.kernel.clock import now_ms, to_iso
+from claude_mem.kernel.scope import local_scope
+from claude_mem.worker.loop import Loop, Work
+
+_DRAIN_ON_STOP_S = 20.0
+_log = structlog.get_logger("app")
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """Everything a worker process holds."""
+
+    settings: Settings
+    parts: Parts
+    loop: Loop
+
+
+def build_local(settings: Settings) -> System:
+    """The local profile: embedded engines, one enterprise already made. Opens files; starts no loop."""
+    started = time.time()
+    scope = local_scope()
+    token = ensure_token(settings.home)
+    ensure_current(settings.database)
+    database = SqliteDatabase(settings.database)
+    inbox = SqliteInbox(settings.inbox, settings.inbox_bound)
+    queue = SqliteQueue()
+    lexical = SqliteLexicalIndex()
+    indexing = IndexingService(lexical)
+    gate = FolderGate(
+        settings.home, settings.max_store_mb * 1024 * 1024, [settings.database, settings.inbox]
+    )
+    capture = CaptureService(
+        Engines(database, inbox, queue, indexing),
+        gate,
+        ProjectResolver(),
+        Limits(settings.keep_output_chars, settings.batch_size),
+    )
+    catch_up = CatchUp(capture, database, queue, settings.catch_up)
+    loop = Loop(
+        Work(
+            capture=capture,
+            inbox=inbox,
+            database=database,
+            queue=queue,
+            handlers={"transcript.catch_up": catch_up.run},
+            maintain=database.maintain,
+            spool=settings.spool,
+            scope=scope,
+        )
+    )
+
+    async def health(full: bool) -> dict[str, Any]:
+        status = "degraded" if loop.health.degraded or gate.fill() >= 1.0 else "healthy"
+        if not full:
+            return {"status": status}
+        started_query = time.perf_counter()
+        counts = await database.read(scope, lambda tx: memory.counts(scope, tx))
+        latency = (time.perf_counter() - started_query) * 1000
+        jobs = await database.read(scope, lambda tx: queue.counts(scope, tx))
+        return {
+            "status": status,
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime": int(time.time() - started),
+            "timestamp": to_iso(now_ms()),
+            "checks": {
+                "database": {"status": "healthy", "latency_ms": round(latency, 2)},
+                "inbox": {
+                    "status": "degraded" if "inbox" in loop.health.degraded else "healthy",
+                    "pending": await inbox.pending(),
+                    "dead_letters": len(await inbox.dead_letters(scope, 1000)),
+                },
+                "spool": _spool_check(settings, loop),
+                "store": {
+                    "status": "degraded" if gate.fill() >= 0.8 else "healthy",
+                    "bytes": gate.size(),
+                    "cap_bytes": settings.max_store_mb * 1024 * 1024,
+                    "fill": round(gate.fill(), 4),
+                },
+            },
+            "counts": counts,
+            "jobs": jobs,
+            "paused": gate.paused(),
+            "recorded": loop.health.recorded,
+            "degraded": loop.health.degraded,
+            "last_error": loop.health.last_error,
+            "last_error_at": to_iso(loop.health.last_error_at)
+            if loop.health.last_error_at
+            else None,
+        }
+
+    @asynccontextmanager
+    async def lifespan(_app: Any) -> AsyncIterator[None]:
+        await database.write(scope, access.make_local_organisation)
+        loop.start()
+        try:
+            yield
+        finally:
+            left = await loop.stop(_DRAIN_ON_STOP_S)
+            _log.info("stopped", pending=left)
+            await inbox.close()
+            await database.close()
+
+    parts = Parts(
+        version=__version__,
+        state={
+            "capture": capture,
+            "database": database,
+            "indexing": indexing,
+            "search": SearchService(database, lexical, memory.get_many),
+        },
+        authenticate=LocalTokens(token).authenticate,
+        health=health,
+        lifespan=lifespan,
+    )
+    return System(settings, parts, loop)
+
+
+def _spool_check(settings: Settings, loop: Loop) -> dict[str, Any]:
+    state = spool.status(settings.spool)
+    return {
+        "status": "degraded" if state.refused or "spool" in loop.health.degraded else "healthy",
+        "bytes": state.bytes,
+        "events": state.events,
+        "refused": state.refused,
+        "taken": loop.health.spooled,
+        "rejected": loop.health.rejected,
+    }

@@ -1,0 +1,127 @@
+"""Settings: environment `CLAUDE_MEM_*`, then `config.toml` in the data folder, then defaults.
+
+Only `app` (and the commands above it) read settings; everyone else is handed values. Every field is documented in
+docs/settings.md, and a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from claude_mem.kernel.errors import Detail, Invalid
+
+DEFAULT_PORT = 37700
+_LEVELS = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a worker and a command run with."""
+
+    home: Path
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    strict_port: bool = False  # refuse instead of taking the next free port
+    log_level: str = "info"
+    max_store_mb: int = 20_480  # size cap of the local store; warned about from 80 %
+    max_rss_mb: int = 1_024  # the supervisor restarts a worker above this
+    inbox_bound: int = 500_000  # events that may wait to be indexed
+    batch_size: int = 500  # events a transaction
+    catch_up: bool = True  # read the agent's own transcript for assistant texts and token counts
+    keep_output_chars: int = 16_000  # of a tool's output: head and tail that are kept
+
+    @property
+    def database(self) -> Path:
+        """The main database file."""
+        return self.home / "claude-mem.db"
+
+    @property
+    def inbox(self) -> Path:
+        """The ingest log's file."""
+        return self.home / "inbox.db"
+
+    @property
+    def spool(self) -> Path:
+        """Where hooks leave events that no worker took."""
+        return self.home / "spool"
+
+
+def default_home(environ: Mapping[str, str] | None = None) -> Path:
+    """`CLAUDE_MEM_HOME`, or `~/.claude-mem`."""
+    env = os.environ if environ is None else environ
+    return Path(env.get("CLAUDE_MEM_HOME") or "~/.claude-mem").expanduser().absolute()
+
+
+def load(home: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings. Raises Invalid naming the setting, its source, and what is expected."""
+    env = os.environ if environ is None else environ
+    folder = default_home(env) if home is None else home.expanduser().absolute()
+    values: dict[str, Any] = {}
+    known = {field.name: field for field in fields(Settings) if field.name != "home"}
+    for name, raw in _file_values(folder / "config.toml").items():
+        if name not in known:
+            raise _fault(name, "config.toml", f"unknown setting; known: {', '.join(sorted(known))}")
+        values[name] = _convert(name, raw, known[name].default, "config.toml")
+    for name, field in known.items():
+        text = env.get(f"CLAUDE_MEM_{name.upper()}")
+        if text is not None and text != "":
+            values[name] = _convert(name, text, field.default, f"CLAUDE_MEM_{name.upper()}")
+    settings = Settings(home=folder, **values)
+    _check(settings)
+    return settings
+
+
+def _file_values(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise _fault("config.toml", str(path), f"not valid TOML: {error}") from error
+
+
+def _convert(name: str, raw: Any, default: Any, source: str) -> Any:
+    if isinstance(default, bool):
+        if isinstance(raw, bool):
+            return raw
+        text = str(raw).strip().lower()
+        if text in {"1", "true", "yes", "on"}:
+            return True
+        if text in {"0", "false", "no", "off"}:
+            return False
+        raise _fault(name, source, f"expected true or false, got {raw!r}")
+    if isinstance(default, int):
+        try:
+            return int(raw)
+        except (TypeError, ValueError) as error:
+            raise _fault(name, source, f"expected a whole number, got {raw!r}") from error
+    return str(raw)
+
+
+def _check(settings: Settings) -> None:
+    ranges = {
+        "port": (1, 65_535),
+        "max_store_mb": (16, 1_000_000_000),
+        "max_rss_mb": (128, 1_000_000),
+        "inbox_bound": (1_000, 100_000_000),
+        "batch_size": (1, 10_000),
+        "keep_output_chars": (1_000, 1_000_000),
+    }
+    for name, (low, high) in ranges.items():
+        value = getattr(settings, name)
+        if not low <= value <= high:
+            raise _fault(name, "settings", f"expected {low} to {high}, got {value}")
+    if settings.log_level not in _LEVELS:
+        raise _fault("log_level", "settings", f"expected one of {', '.join(_LEVELS)}")
+
+
+def _fault(name: str, source: str, message: str) -> Invalid:
+    return Invalid(
+        f"setting {name} ({source}): {message}", details=(Detail(name, f"{source}: {message}"),)
+    )

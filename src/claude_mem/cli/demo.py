@@ -1,0 +1,80 @@
+"""`claude-mem demo`: what `make run` calls. Loads the bundled sample, searches it, leaves the worker running."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from claude_mem.cli.connection import worker_client
+from claude_mem.cli.output import console
+
+_QUESTIONS = ("why did the booking overlap check fail", "为什么")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command; hidden, because `make run` is how people meet it."""
+    app.command("demo", hidden=True)(demo)
+
+
+def demo(
+    home: Annotated[Path, typer.Option(help="Where to keep the data.")],
+) -> None:
+    """Load the bundled sample (and, after a yes, your own transcripts) and search it."""
+    home = home.absolute()
+    os.environ["CLAUDE_MEM_HOME"] = str(home)
+    out = console()
+    out.print(f"Data folder: [bold]{home}[/]")
+    with worker_client(home, as_json=False) as client:
+        _load(home, sample_folder(), "the bundled sample")
+        own = _own_transcripts()
+        if own is not None and _asked(f"Load your own transcripts from {own} too?"):
+            _load(home, own, "your transcripts")
+        _search(client)
+        health = client.health()
+        counts = health["counts"]
+        out.print(
+            f"\n{counts['sessions']} sessions, {counts['prompts']} prompts, {counts['observations']} observations"
+            f" and {counts['code_changes']} code changes are in the memory."
+        )
+        out.print(f"API:   [bold]{client.base_url}/api/v1[/]  (token: {home / 'token'})")
+    command = Path(sys.executable).parent / "claude-mem"
+    out.print(f"Try:   CLAUDE_MEM_HOME={home} {command} search your words", markup=False)
+    out.print("Stop:  make stop")
+    out.print(f"Next:  {command} install   (makes capture live in Claude Code)", markup=False)
+
+
+def sample_folder() -> Path:
+    """The bundled sample's transcripts."""
+    return Path(__file__).parent.parent / "assets" / "sample" / "transcripts"
+
+
+def _asked(question: str) -> bool:
+    """A person's yes; on anything but a terminal nobody can say it."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and typer.confirm(question, default=False)
+
+
+def _own_transcripts() -> Path | None:
+    base = Path(os.environ.get("CLAUDE_CONFIG_DIR") or "~/.claude").expanduser()
+    folder = base / "projects"
+    return folder if folder.is_dir() else None
+
+
+def _load(home: Path, folder: Path, name: str) -> None:
+    from claude_mem.cli.import_ import run_import
+
+    report: dict[str, Any] = run_import(home, folder)
+    console().print(
+        f"Loaded {name}: {report['new']} new events, {report['known']} known, from {report['files']} files."
+    )
+
+
+def _search(client: Any) -> None:
+    from claude_mem.cli.search import render
+
+    question = _QUESTIONS[0]
+    console().print(f"\n$ claude-mem search {question}", markup=False)
+    render(console(), client.search(question, limit=3))

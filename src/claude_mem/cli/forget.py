@@ -1,0 +1,55 @@
+"""`claude-mem forget`: take something out for good."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from claude_mem.cli.connection import worker_client
+from claude_mem.cli.output import USAGE, emit, fail
+
+
+class What(StrEnum):
+    """What can be forgotten."""
+
+    LAST = "last"
+    SESSION = "session"
+    PROMPT = "prompt"
+    OBSERVATION = "observation"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("forget")(forget)
+
+
+def forget(
+    what: Annotated[
+        What,
+        typer.Argument(help="last (the newest prompt and all that followed), or one thing by id."),
+    ],
+    identifier: Annotated[str | None, typer.Argument(metavar="[ID]")] = None,
+    project: Annotated[str | None, typer.Option(help="last: only in this project.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Take something out for good: rows, search index and history. It does not come back."""
+    from claude_mem.app.settings import default_home
+
+    if what is not What.LAST and identifier is None:
+        fail(
+            f"which {what}?",
+            f"claude-mem forget {what} ID",
+            code="USAGE",
+            as_json=as_json,
+            status=USAGE,
+        )
+    if not yes and not as_json:
+        typer.confirm(f"Forget {what} {identifier or ''}for good?".replace("  ", " "), abort=True)
+    with worker_client(default_home(), as_json=as_json) as client:
+        gone = client.forget(what, entity_id=identifier, project=project)
+    data = {"ok": True, "forgotten": gone}
+    shown = ", ".join(f"{count} {kind}" for kind, count in gone.items()) or "nothing"
+    emit(data, lambda out: out.print(f"Forgotten: {shown}."), as_json)

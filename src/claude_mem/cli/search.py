@@ -1,0 +1,118 @@
+"""`claude-mem search`: find what was done."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from claude_mem.cli.connection import worker_client
+from claude_mem.cli.output import emit
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_MARK = re.compile(r"<mark>(.*?)</mark>", re.DOTALL)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("search")(search)
+
+
+def search(
+    words: Annotated[
+        list[str], typer.Argument(help='What to look for. "a phrase", prefix*, -not this.')
+    ],
+    project: Annotated[
+        str | None, typer.Option(help="Only this project (name, path or id).")
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option("--type", help="prompt, observation, summary or learning.")
+    ] = None,
+    tool: Annotated[
+        str | None, typer.Option(help="Only what this tool gave, such as Bash.")
+    ] = None,
+    file: Annotated[str | None, typer.Option(help="Only what touched this file.")] = None,
+    since: Annotated[str | None, typer.Option(help="From then on: ISO 8601, or 7d, 12h.")] = None,
+    until: Annotated[str | None, typer.Option(help="Up to then: ISO 8601, or 7d, 12h.")] = None,
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=100)] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Find what was done: ranked, any word may match, every script."""
+    from claude_mem.app.settings import default_home
+
+    with worker_client(default_home(), as_json=as_json) as client:
+        result = client.search(
+            _join(words),
+            project=project,
+            type=kind,
+            tool=tool,
+            file=file,
+            since=since,
+            until=until,
+            limit=limit,
+        )
+    emit(result, lambda out: render(out, result), as_json)
+
+
+def render(out: Console, result: dict[str, Any]) -> None:
+    """Hits as a person reads them."""
+    from rich.text import Text
+
+    hits = result["results"]
+    more = "+" if result.get("total_is_estimate") else ""
+    if not hits:
+        out.print(
+            f"Nothing found for [bold]{_escape(result['query'])}[/]. Fewer or other words may help."
+        )
+        return
+    for rank, hit in enumerate(hits, 1):
+        when = (hit.get("occurred_at") or "")[:16].replace("T", " ")
+        head = Text(f"{rank:>2}  ", style="dim")
+        head.append(hit.get("title") or hit["type"], style="bold")
+        out.print(head)
+        facts = (
+            hit["type"],
+            when,
+            hit.get("project") or "",
+            f"score {hit['relevance_score']:.2f}",
+            hit["id"],
+        )
+        out.print(Text("    " + " · ".join(facts), style="dim"))
+        for line in hit.get("highlights", [])[:2]:
+            out.print(_highlighted(line))
+    out.print(
+        Text(
+            f"\n{len(hits)} of {result['total_results']}{more} in {result['took_ms']:.1f} ms",
+            style="dim",
+        )
+    )
+
+
+def _join(words: list[str]) -> str:
+    """The shell took the quotes off: an argument with a space in it was a phrase."""
+    if len(words) == 1:
+        return words[0]
+    return " ".join(f'"{word}"' if " " in word and '"' not in word else word for word in words)
+
+
+def _highlighted(line: str) -> Any:
+    from rich.text import Text
+
+    text = Text("    ")
+    position = 0
+    for match in _MARK.finditer(line):
+        text.append(html.unescape(line[position : match.start()]))
+        text.append(html.unescape(match.group(1)), style="bold yellow")
+        position = match.end()
+    text.append(html.unescape(line[position:]))
+    return text
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,146 @@
+"""The ways in: wire events, hook payloads, and A 10.1's two single-item forms of the same."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Header, Path, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from claude_mem.domains.access.endpoints import require
+from claude_mem.domains.capture import door
+from claude_mem.domains.capture.schemas import Accepted, EventBatch
+from claude_mem.domains.capture.service import CaptureService
+from claude_mem.domains.memory import service as memory
+from claude_mem.kernel.clock import now_ms, to_iso
+from claude_mem.kernel.errors import Detail, Invalid
+from claude_mem.kernel.ids import new_id
+from claude_mem.kernel.scope import Scope
+from claude_mem.ports.database import Database
+
+router = APIRouter(tags=["Capture"])
+Writer = Annotated[Scope, require("events:write")]
+
+
+def _service(request: Request) -> CaptureService:
+    service: CaptureService = request.app.state.capture
+    return service
+
+
+async def _json(request: Request) -> Any:
+    try:
+        return orjson.loads(await request.body())
+    except orjson.JSONDecodeError as error:
+        message = f"not JSON: {error}"
+        raise Invalid(message, details=(Detail("body", message),)) from error
+
+
+@router.post(
+    "/events",
+    status_code=202,
+    response_model=Accepted,
+    summary="Hand in events; they are on disk when this answers",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": EventBatch.model_json_schema(
+                        ref_template="#/components/schemas/{model}"
+                    )
+                }
+            },
+        }
+    },
+)
+async def post_events(request: Request, scope: Writer) -> Response:
+    """All of the batch or none: a fault names its index and field."""
+    body = await _json(request)
+    if not isinstance(body, dict) or set(body) != {"events"}:
+        raise Invalid(
+            "the body is an object with one field: events",
+            details=(Detail("events", "expected {'events': [...]} and nothing else"),),
+        )
+    receipt = await _service(request).accept(scope, body["events"])
+    answer = {"accepted": receipt.accepted, "duplicates": receipt.duplicates}
+    return Response(orjson.dumps(answer), status_code=202, media_type="application/json")
+
+
+@router.post("/hooks/{agent}", summary="A hook's raw payload, as the agent wrote it")
+async def post_hook(
+    request: Request,
+    scope: Writer,
+    agent: Annotated[str, Path(max_length=64)],
+    x_event_id: Annotated[str, Header()],
+    x_event_time: Annotated[int, Header()],
+) -> Response:
+    """200 with what the hook is to print (nothing yet); anything else tells the hook to spool."""
+    await door.take_hook(
+        _service(request), scope, agent, await request.body(), x_event_id, x_event_time
+    )
+    return Response(b"", status_code=200, media_type="text/plain")
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewPromptBody(_Body):
+    """`POST /sessions/{id}/prompts`."""
+
+    content: Annotated[str, Field(min_length=1, max_length=1_000_000)]
+    speaker: Annotated[str, Field(max_length=512)] | None = None
+
+
+class NewObservationBody(_Body):
+    """`POST /observations`."""
+
+    session_id: Annotated[str, Field(min_length=1, max_length=200)]
+    content: Annotated[str, Field(min_length=1, max_length=1_000_000)]
+    observation_type: Annotated[str, Field(pattern="^(tool_result|error|warning|info)$")] = "info"
+    title: Annotated[str, Field(max_length=512)] | None = None
+    source_tool: Annotated[str, Field(max_length=512)] | None = None
+    tags: Annotated[list[str], Field(max_length=64)] | None = None
+    files: Annotated[list[str], Field(max_length=256)] | None = None
+    importance: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class Taken(BaseModel):
+    """The id of the event that now stands for what was handed in."""
+
+    event_id: str
+
+
+async def _hand_in(
+    request: Request, scope: Scope, session_id: str, kind: str, data: dict[str, Any]
+) -> Taken:
+    database: Database = request.app.state.database
+    session = await database.read(scope, lambda tx: memory.get_session(scope, tx, session_id))
+    event = {
+        "id": new_id(),
+        "type": kind,
+        "occurred_at": to_iso(now_ms()),
+        "agent": session["agent"],
+        "session": session["agent_session"],
+        "project": session["project_id"],
+        "data": data | {"origin": "api"},
+    }
+    await _service(request).accept(scope, [event])
+    return Taken(event_id=event["id"])
+
+
+@router.post("/sessions/{session_id}/prompts", status_code=202, summary="Add a prompt to a session")
+async def post_prompt(
+    request: Request, scope: Writer, session_id: str, body: NewPromptBody
+) -> Taken:
+    """The same path as an event: durable when this answers, searchable a moment later."""
+    data = body.model_dump(exclude_none=True)
+    return await _hand_in(request, scope, session_id, "prompt.submitted", data)
+
+
+@router.post("/observations", status_code=202, summary="Add an observation to a session")
+async def post_observation(request: Request, scope: Writer, body: NewObservationBody) -> Taken:
+    """The same path as an event: durable when this answers, searchable a moment later."""
+    data = body.model_dump(exclude_none=True, exclude={"session_id"})
+    return await _hand_in(request, scope, body.session_id, "observation.added", data)

@@ -1,0 +1,88 @@
+"""Jobs of capture: catching up with the agent's own transcript.
+
+Hooks carry neither the assistant's intermediate texts nor token counts; the transcript does. What both carry meets by
+its natural key. The path comes from a hook that held our token; only a `.jsonl` file that belongs to this user is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import structlog
+
+from claude_mem.domains.capture import repository
+from claude_mem.domains.capture.service import CaptureService
+from claude_mem.domains.capture.transcripts import Position, read_new
+from claude_mem.domains.capture.transcripts.reader import IDLE_SECONDS
+from claude_mem.kernel.clock import now_ms
+from claude_mem.kernel.scope import Scope
+from claude_mem.ports.database import Database, Tx
+from claude_mem.ports.queue import Job, NewJob, Queue
+
+_BATCH = 200
+_log = structlog.get_logger("catch_up")
+_SETTLE_MS = 65_000  # a little more than the reader's own idea of "nothing comes any more"
+
+
+class CatchUp:
+    """The handler of `transcript.catch_up`; `enabled` is the person's switch."""
+
+    def __init__(
+        self, capture: CaptureService, database: Database, queue: Queue, enabled: bool
+    ) -> None:
+        self._capture = capture
+        self._database = database
+        self._queue = queue
+        self._enabled = enabled
+
+    async def run(self, scope: Scope, job: Job) -> None:
+        """Read what is new since the last time and hand it in; progress is kept after each batch.
+
+        What the file holds back (a message that may get more blocks) is read when it has settled.
+        """
+        path = Path(job.payload["path"])
+        if not self._enabled or not _readable(path):
+            return
+        kept = await self._database.read(
+            scope, lambda tx: repository.position(scope, tx, str(path))
+        )
+        position = Position.from_dict(kept)
+        while True:
+            settled = _age(path) >= IDLE_SECONDS
+            fresh = await asyncio.to_thread(read_new, path, position, settled=settled)
+            for at in range(0, len(fresh.events), _BATCH):
+                _, faults = await self._capture.accept_valid(scope, fresh.events[at : at + _BATCH])
+                for event, reason in faults:
+                    _log.warning("transcript.event_refused", id=event.get("id"), reason=reason)
+            moved = fresh.position != position
+            position = fresh.position
+            await self._keep(scope, path, position, job)
+            if position.complete or not moved or not fresh.events:
+                return
+
+    async def _keep(self, scope: Scope, path: Path, position: Position, job: Job) -> None:
+        value = position.to_dict()
+
+        def work(tx: Tx) -> None:
+            now = now_ms()
+            repository.keep_position(scope, tx, str(path), value, now)
+            if not position.complete:
+                again = NewJob(job.kind, job.key, job.payload, run_at=now + _SETTLE_MS)
+                self._queue.enqueue(scope, tx, [again])
+
+        await self._database.write(scope, work)
+
+
+def _age(path: Path) -> float:
+    return time.time() - path.stat().st_mtime
+
+
+def _readable(path: Path) -> bool:
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return path.suffix == ".jsonl" and found.st_uid == os.getuid()

@@ -1,0 +1,212 @@
+"""Taking events in. `accept` makes them durable (the agent's part ends there); `drain` turns them into rows.
+
+Order at the door, for every way in: validate, mask, trim, append. Nothing unmasked is ever durable.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from claude_mem.domains.capture import recorder
+from claude_mem.domains.capture.model import DrainReport, Gate, Limits, ProjectKeys, Receipt
+from claude_mem.domains.capture.schemas import check_events
+from claude_mem.domains.capture.trim import trim_tree
+from claude_mem.domains.memory import service as memory
+from claude_mem.domains.retrieval.service import IndexingService
+from claude_mem.kernel.clock import now_ms
+from claude_mem.kernel.errors import Invalid, MemError, StoreFull, Unavailable
+from claude_mem.kernel.ids import id_epoch_ms
+from claude_mem.kernel.redact import mask_tree
+from claude_mem.kernel.scope import LOCAL_USER, Scope
+from claude_mem.ports.database import Database, Tx
+from claude_mem.ports.inbox import Entry, Inbox, Pending
+from claude_mem.ports.queue import Queue
+
+Event = dict[str, Any]
+_REMEMBERED_IDS = 20_000
+_SKEW_MS = 1_000
+_TOOL_TYPES = frozenset({"tool.used", "tool.failed"})
+# Above the cap tool events are refused first, so that prompts still have room.
+_FULL_FOR_TOOLS, _FULL = 1.0, 1.05
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """What capture stands on."""
+
+    database: Database
+    inbox: Inbox
+    queue: Queue
+    indexing: IndexingService
+
+
+class CaptureService:
+    """One per process. Holds no truth: everything it remembers is a shortcut."""
+
+    def __init__(
+        self, engines: Engines, gate: Gate, project_keys: ProjectKeys, limits: Limits
+    ) -> None:
+        self._db = engines.database
+        self._inbox = engines.inbox
+        self._queue = engines.queue
+        self._indexing = engines.indexing
+        self._gate = gate
+        self._project_keys = project_keys
+        self._limits = limits
+        self._recent: OrderedDict[str, int] = OrderedDict()  # id -> when it was accepted
+        self._horizon = now_ms()  # every id accepted since then is in `_recent`
+        self.on_recorded: Callable[[Scope, int], None] | None = None
+
+    async def accept(self, scope: Scope, events: object) -> Receipt:
+        """Make a batch durable, or refuse all of it.
+
+        Raises Invalid (index and field), StoreFull or Unavailable (with retry_after).
+        """
+        checked = check_events(events)
+        wanted = [event for event in map(self._at_the_door, checked) if event is not None]
+        ignored = len(checked) - len(wanted)
+        if not wanted:
+            return Receipt(0, 0, ignored)
+        self._check_room(wanted)
+        fresh = await self._fresh(scope, wanted)
+        added = 0
+        if fresh:
+            entries = [Entry(event["id"], orjson.dumps(event)) for event in fresh]
+            added = await self._inbox.append(scope, entries)
+            self._remember(event["id"] for event in fresh)
+        return Receipt(added, len(wanted) - added, ignored)
+
+    async def accept_valid(
+        self, scope: Scope, events: list[Event]
+    ) -> tuple[int, list[tuple[Event, str]]]:
+        """Make the valid events of a batch durable: (how many, the others with what is wrong with each).
+
+        For sources that cannot mend an event (a spool, a transcript): one bad event must not hold up the rest.
+        """
+        try:
+            receipt = await self.accept(scope, events)
+        except Invalid as error:
+            if len(events) == 1:
+                return 0, [(events[0], error.message)]
+            middle = len(events) // 2
+            taken, faults = await self.accept_valid(scope, events[:middle])
+            more, others = await self.accept_valid(scope, events[middle:])
+            return taken + more, faults + others
+        return receipt.accepted + receipt.duplicates, []
+
+    async def drain(self, limit: int | None = None) -> DrainReport:
+        """Turn one batch of waiting events into rows; an empty report means nothing waits."""
+        report = DrainReport()
+        waiting = await self._inbox.take(limit or self._limits.batch_size)
+        by_enterprise: dict[str, list[Pending]] = {}
+        for pending in waiting:
+            by_enterprise.setdefault(pending.enterprise_id, []).append(pending)
+        for enterprise_id, batch in by_enterprise.items():
+            await self._record_batch(_recording_scope(enterprise_id), batch, report)
+        return report
+
+    async def drain_all(self) -> DrainReport:
+        """Drain until nothing waits."""
+        total = DrainReport()
+        while True:
+            report = await self.drain()
+            total.events += report.events
+            total.rows += report.rows
+            total.repeated += report.repeated
+            total.buried += report.buried
+            if report.events == 0:
+                return total
+
+    def _at_the_door(self, event: Event) -> Event | None:
+        folder = event["data"].get("cwd") or event["project"]
+        if self._gate.paused() or (folder.startswith("/") and self._gate.opted_out(folder)):
+            return None
+        # The key comes from the true folder; masking it afterwards gives the same key every time.
+        masked: Event = mask_tree({**event, "project": self._project_keys(event["project"])})
+        return {**masked, "data": trim_tree(masked["data"], self._limits.keep_output_chars)}
+
+    def _check_room(self, events: list[Event]) -> None:
+        fill = self._gate.fill()
+        if fill < _FULL_FOR_TOOLS:
+            return
+        if fill >= _FULL or any(event["type"] in _TOOL_TYPES for event in events):
+            raise StoreFull(
+                "the store has reached its size cap: raise max_store_mb in config.toml, or forget what is not needed",
+                retry_after=60,
+            )
+
+    async def _fresh(self, scope: Scope, events: list[Event]) -> list[Event]:
+        """Events not accepted before, as far as is known without the final word of the tables."""
+        new: dict[str, Event] = {}
+        unsure: list[str] = []
+        upper = now_ms() + _SKEW_MS
+        for event in events:
+            event_id = event["id"]
+            if event_id in self._recent or event_id in new:
+                continue
+            new[event_id] = event
+            if not self._horizon <= id_epoch_ms(event_id) <= upper:
+                unsure.append(event_id)
+        if unsure:
+            known = await self._db.read(scope, lambda tx: memory.known_events(scope, tx, unsure))
+            for event_id in known:
+                del new[event_id]
+        return list(new.values())
+
+    def _remember(self, event_ids: Iterable[str]) -> None:
+        now = now_ms()
+        for event_id in event_ids:
+            self._recent[event_id] = now
+        while len(self._recent) > _REMEMBERED_IDS:
+            _, self._horizon = self._recent.popitem(last=False)
+
+    async def _record_batch(self, scope: Scope, batch: list[Pending], report: DrainReport) -> None:
+        try:
+            made, repeated = await self._record(scope, batch)
+        except Unavailable:
+            raise  # a full disk or a lost engine is nobody's fault: everything waits
+        except Exception as error:  # noqa: BLE001 - one poisoned event must not hold up the others
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                await self._record_batch(scope, batch[:middle], report)
+                await self._record_batch(scope, batch[middle:], report)
+                return
+            await self._inbox.bury(batch[0], _reason(error), now_ms())
+            report.events += 1
+            report.buried.append(batch[0].event_id)
+            return
+        await self._inbox.ack([pending.position for pending in batch])
+        report.events += len(batch)
+        report.rows += made
+        report.repeated += repeated
+        if self.on_recorded is not None:
+            self.on_recorded(scope, made)
+
+    async def _record(self, scope: Scope, batch: list[Pending]) -> tuple[int, int]:
+        events = [orjson.loads(pending.body) for pending in batch]
+
+        def work(tx: Tx) -> tuple[int, int]:
+            built = recorder.build(scope, tx, events)
+            memory.record(scope, tx, built.recording)
+            self._indexing.index(scope, tx, built.entries)
+            self._queue.enqueue(scope, tx, built.jobs)
+            return built.made, built.repeated
+
+        return await self._db.write(scope, work)
+
+
+def _recording_scope(enterprise_id: str) -> Scope:
+    """The recorder acts for the enterprise whose event it is, and may do nothing but record."""
+    return Scope(enterprise_id, LOCAL_USER, frozenset({"events:write"}))
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without the values that SQL errors repeat."""
+    text = error.message if isinstance(error, MemError) else type(error).__name__
+    original = getattr(error, "orig", None)
+    return f"{text}: {original}" if original is not None else text

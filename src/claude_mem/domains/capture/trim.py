@@ -1,0 +1,30 @@
+"""Keep what matters of long outputs: head, tail, and how long it was. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_DROPPED = frozenset({"originalFile"})  # an Edit's result repeats the whole file it changed
+
+
+def trim_text(text: str, keep: int) -> str:
+    """`text` when it has at most `keep` characters, else its head and tail around a note of its size."""
+    if len(text) <= keep:
+        return text
+    head = keep * 2 // 3
+    tail = keep - head
+    return (
+        f"{text[:head]}\n[... {len(text) - keep} of {len(text)} characters left out ...]\n"
+        f"{text[-tail:]}"
+    )
+
+
+def trim_tree(value: Any, keep: int) -> Any:
+    """The JSON value with every long text trimmed and what is never stored left out."""
+    if isinstance(value, str):
+        return trim_text(value, keep)
+    if isinstance(value, dict):
+        return {key: trim_tree(item, keep) for key, item in value.items() if key not in _DROPPED}
+    if isinstance(value, list):
+        return [trim_tree(item, keep) for item in value]
+    return value

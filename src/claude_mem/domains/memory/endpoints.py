@@ -1,0 +1,208 @@
+"""Reading what is remembered, taking it out, and letting it go."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict
+
+from claude_mem.domains.access import service as access
+from claude_mem.domains.access.endpoints import require
+from claude_mem.domains.memory import service
+from claude_mem.domains.memory.model import EntityRef
+from claude_mem.domains.memory.schemas import Forgotten, Page, decode_cursor, encode_cursor, wire
+from claude_mem.kernel.clock import parse_moment
+from claude_mem.kernel.errors import Detail, Invalid, NotFound
+from claude_mem.kernel.scope import Scope
+from claude_mem.ports.database import Database, Tx
+
+router = APIRouter(tags=["Memory"])
+Reader = Annotated[Scope, require("sessions:read")]
+Limit = Annotated[int, Query(ge=1, le=200)]
+Cursor = Annotated[str | None, Query(max_length=400)]
+
+
+def _database(request: Request) -> Database:
+    database: Database = request.app.state.database
+    return database
+
+
+@router.get("/projects", summary="Every project")
+async def get_projects(request: Request, scope: Reader) -> Page:
+    """Projects by name."""
+    rows = await _database(request).read(scope, lambda tx: access.projects(scope, tx))
+    return Page(data=[wire(row) for row in rows], next_cursor=None)
+
+
+@router.get("/sessions", summary="Sessions, latest activity first")
+async def get_sessions(
+    request: Request,
+    scope: Reader,
+    project: Annotated[str | None, Query(max_length=4096)] = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> Page:
+    """One page; pass `next_cursor` on for the next."""
+    after = decode_cursor(cursor)
+
+    def work(tx: Tx) -> list[dict[str, Any]]:
+        project_id = _project(scope, tx, project)
+        return service.list_sessions(scope, tx, project_id=project_id, after=after, limit=limit + 1)
+
+    rows = await _database(request).read(scope, work)
+    return _page(rows, limit, "last_activity_at")
+
+
+@router.get("/sessions/{session_id}", summary="One session")
+async def get_session(request: Request, scope: Reader, session_id: str) -> dict[str, Any]:
+    """By our id or by the agent's own session id."""
+    row = await _database(request).read(
+        scope, lambda tx: service.get_session(scope, tx, session_id)
+    )
+    return wire(row)
+
+
+Part = Literal["prompts", "observations", "changes", "summaries"]
+_PART_TABLES = {
+    "prompts": "prompts",
+    "observations": "observations",
+    "changes": "code_changes",
+    "summaries": "summaries",
+}
+
+
+@router.get("/sessions/{session_id}/{part}", summary="What a session holds, as it happened")
+async def get_part(
+    request: Request,
+    scope: Reader,
+    session_id: str,
+    part: Part,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page:
+    """Prompts, observations, code changes or summaries in order of (`occurred_at`, `id`)."""
+    after = decode_cursor(cursor)
+
+    def work(tx: Tx) -> list[dict[str, Any]]:
+        session = service.get_session(scope, tx, session_id)
+        table = _PART_TABLES[part]
+        return service.list_of_session(
+            scope, tx, table, session["id"], after=after, limit=limit + 1
+        )
+
+    return _page(await _database(request).read(scope, work), limit, "occurred_at")
+
+
+@router.get("/prompts/{entity_id}", summary="One prompt")
+async def get_prompt(request: Request, scope: Reader, entity_id: str) -> dict[str, Any]:
+    """With its session and project."""
+    return await _entity(request, scope, "prompt", entity_id)
+
+
+@router.get("/observations/{entity_id}", summary="One observation")
+async def get_observation(request: Request, scope: Reader, entity_id: str) -> dict[str, Any]:
+    """With its session and project."""
+    return await _entity(request, scope, "observation", entity_id)
+
+
+@router.get("/export", summary="Everything, as JSON lines")
+async def export(
+    request: Request,
+    scope: Annotated[Scope, require("export:read")],
+    since: Annotated[str | None, Query(max_length=64)] = None,
+) -> StreamingResponse:
+    """One object a line: `{"kind": ..., ...the row}`. Constant memory, whatever the size."""
+    moment = _moment(since)
+    database = _database(request)
+
+    async def lines() -> AsyncIterator[bytes]:
+        for table in service.exported_tables():
+            kind = "summary" if table == "summaries" else table.removesuffix("s")
+            after: str | None = None
+            while rows := await database.read(scope, _next_rows(scope, table, after, moment)):
+                after = rows[-1]["id"]
+                yield b"".join(
+                    orjson.dumps({"kind": kind, **wire(row)}, option=orjson.OPT_APPEND_NEWLINE)
+                    for row in rows
+                )
+
+    return StreamingResponse(lines(), media_type="application/x-ndjson")
+
+
+def _next_rows(
+    scope: Scope, table: str, after: str | None, since: int | None
+) -> Callable[[Tx], list[dict[str, Any]]]:
+    return lambda tx: service.export_page(scope, tx, table, after, since)
+
+
+class ForgetBody(BaseModel):
+    """What to forget: the last turn, a whole session, or one thing."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    what: Literal["last", "session", "prompt", "observation", "summary", "code_change"]
+    id: str | None = None
+    project: str | None = None
+
+
+@router.post("/forget", summary="Take something out for good")
+async def forget(
+    request: Request, scope: Annotated[Scope, require("forget:write")], body: ForgetBody
+) -> Forgotten:
+    """Rows, search index and journal; what is still waiting to be indexed is indexed first."""
+    if body.what != "last" and not body.id:
+        raise Invalid("id: needed", details=(Detail("id", f"say which {body.what}"),))
+    await request.app.state.capture.drain_all()
+    index = request.app.state.indexing
+
+    def work(tx: Tx) -> list[EntityRef]:
+        if body.what == "last":
+            project_id = _project(scope, tx, body.project)
+            return service.forget_last(scope, tx, index, project_id)
+        if body.what == "session":
+            return service.forget_session(scope, tx, index, str(body.id))
+        return service.forget_entity(scope, tx, index, EntityRef(body.what, str(body.id)))
+
+    refs = await _database(request).write(scope, work)
+    return Forgotten(forgotten=dict(Counter(ref.kind for ref in refs)))
+
+
+async def _entity(request: Request, scope: Scope, kind: str, entity_id: str) -> dict[str, Any]:
+    row = await _database(request).read(
+        scope, lambda tx: service.get_entity(scope, tx, kind, entity_id)
+    )
+    return wire(row)
+
+
+def _project(scope: Scope, tx: Tx, wanted: str | None) -> str | None:
+    if wanted is None:
+        return None
+    found = access.match_projects(scope, tx, wanted)
+    if not found:
+        raise NotFound(f"no project {wanted}")
+    if len(found) > 1:
+        message = f"{len(found)} projects are called {wanted}: give the id or the path"
+        raise Invalid(f"project: {message}", details=(Detail("project", message),))
+    return found[0]
+
+
+def _page(rows: list[dict[str, Any]], limit: int, sort_key: str) -> Page:
+    more = len(rows) > limit
+    shown = rows[:limit]
+    cursor = encode_cursor((shown[-1][sort_key], shown[-1]["id"])) if more else None
+    return Page(data=[wire(row) for row in shown], next_cursor=cursor)
+
+
+def _moment(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return parse_moment(text)
+    except ValueError as error:
+        message = "expected ISO 8601 or a span such as 7d"
+        raise Invalid(f"since: {message}", details=(Detail("since", message),)) from error

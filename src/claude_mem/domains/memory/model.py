@@ -1,0 +1,194 @@
+"""What is remembered, as frozen values. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+PREVIEW_CHARS = 280
+
+
+def preview(text: str, limit: int = PREVIEW_CHARS) -> str:
+    """One line of at most `limit` characters."""
+    flat = " ".join(text[: limit * 4].split())
+    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRef:
+    """A session as the recorder needs it."""
+
+    id: str
+    project_id: str
+    last_sequence: int
+    status: str
+    title: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """A session first heard of."""
+
+    id: str
+    project_id: str
+    role: str | None
+    agent: str
+    agent_session: str
+    title: str
+    started_at: int
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPatch:
+    """What a batch changes of a session; None leaves a field as it is.
+
+    `started_at` and `last_activity_at` are the first and last moment in the batch (they only widen the session's span).
+    """
+
+    session_id: str
+    prompts: int
+    observations: int
+    tokens: int
+    last_sequence: int
+    started_at: int
+    last_activity_at: int
+    title: str | None = None
+    model: str | None = None
+    status: str | None = None
+    ended_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewPrompt:
+    """A prompt or a reply."""
+
+    id: str
+    session_id: str
+    event_id: str
+    sequence_num: int
+    prompt_type: str
+    content: str
+    content_hash: str
+    token_count: int
+    agent_prompt_id: str | None
+    subagent_id: str | None
+    metadata: dict[str, Any]
+    occurred_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewObservation:
+    """What a tool gave back, or something said to be worth knowing."""
+
+    id: str
+    session_id: str
+    prompt_id: str | None
+    event_id: str
+    observation_type: str
+    source_tool: str
+    title: str
+    content: str
+    content_hash: str
+    command: str | None
+    exit_status: int | None
+    importance: float
+    tags: tuple[str, ...]
+    metadata: dict[str, Any]
+    subagent_id: str | None
+    occurred_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewCodeChange:
+    """A change of a file, with what led to it."""
+
+    id: str
+    session_id: str
+    project_id: str
+    observation_id: str
+    event_id: str
+    file_path: str
+    operation: str
+    lines_added: int
+    lines_removed: int
+    diff: str
+    reason_prompt_id: str | None
+    reason_text: str | None
+    tool_use_id: str | None
+    occurred_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewSummary:
+    """A summary made by the agent itself (its compaction) or brought over."""
+
+    id: str
+    session_id: str
+    event_id: str
+    title: str
+    content: str
+    model_used: str
+    occurred_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class NaturalKey:
+    """What makes a row the same thing however it reached us."""
+
+    session_id: str
+    key: str
+    entity_kind: str
+    entity_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """An event that was turned into rows; `made` is the kind of row, None for a repeat."""
+
+    event_id: str
+    type: str
+    session_id: str
+    made: str | None
+    occurred_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A reason learned after the change it explains was recorded."""
+
+    session_id: str
+    tool_use_id: str
+    text: str
+
+
+@dataclass(slots=True)
+class Recording:
+    """Everything one transaction writes; filled by `capture`, written by `memory`."""
+
+    sessions: list[NewSession] = field(default_factory=list)
+    prompts: list[NewPrompt] = field(default_factory=list)
+    observations: list[NewObservation] = field(default_factory=list)
+    code_changes: list[NewCodeChange] = field(default_factory=list)
+    summaries: list[NewSummary] = field(default_factory=list)
+    natural_keys: list[NaturalKey] = field(default_factory=list)
+    ledger: list[LedgerRow] = field(default_factory=list)
+    reasons: list[Reason] = field(default_factory=list)
+    patches: list[SessionPatch] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class EntityRef:
+    """A remembered thing: its kind (`prompt`, `observation`, ...) and id."""
+
+    kind: str
+    id: str
+
+
+class IndexRemoval(Protocol):
+    """What `memory` needs of the search index when it forgets (implemented by `retrieval`)."""
+
+    def remove(self, tx: Any, scope: Any, refs: list[EntityRef]) -> None:
+        """Take the entities out of every index, in the same transaction."""
+        ...

@@ -1,0 +1,160 @@
+"""Reading what is remembered: pages, single rows, and the one hydrate read of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from claude_mem.domains.memory import tables as t
+from claude_mem.domains.memory.model import EntityRef
+from claude_mem.domains.sql import metadata
+from claude_mem.kernel.scope import Scope
+from claude_mem.ports.database import Tx
+
+_CHUNK = 500
+Row = dict[str, Any]
+
+
+def _rows(tx: Tx, query: Any) -> list[Row]:
+    return [dict(row) for row in tx.execute(query).mappings()]
+
+
+def count(scope: Scope, tx: Tx, table_name: str) -> int:
+    """How many rows of the enterprise a table holds."""
+    table = metadata.tables[table_name]
+    query = (
+        sa.select(sa.func.count())
+        .select_from(table)
+        .where(table.c.enterprise_id == scope.enterprise_id)
+    )
+    return int(tx.execute(query).scalar_one())
+
+
+def sessions(
+    scope: Scope,
+    tx: Tx,
+    *,
+    project_id: str | None,
+    after: tuple[int, str] | None,
+    limit: int,
+) -> list[Row]:
+    """Sessions, latest activity first; `after` is the (last_activity_at, id) of the last one seen."""
+    table = t.sessions
+    query = sa.select(table).where(
+        table.c.enterprise_id == scope.enterprise_id, table.c.status != "deleted"
+    )
+    if project_id is not None:
+        query = query.where(table.c.project_id == project_id)
+    if after is not None:
+        query = query.where(
+            sa.tuple_(table.c.last_activity_at, table.c.id) < sa.tuple_(*map(sa.literal, after))
+        )
+    query = query.order_by(table.c.last_activity_at.desc(), table.c.id.desc()).limit(limit)
+    return _rows(tx, query)
+
+
+def session(scope: Scope, tx: Tx, session_id: str) -> Row | None:
+    """One session by our id or by the agent's own session id."""
+    table = t.sessions
+    query = sa.select(table).where(
+        table.c.enterprise_id == scope.enterprise_id,
+        sa.or_(table.c.id == session_id, table.c.agent_session == session_id),
+        table.c.status != "deleted",
+    )
+    found = _rows(tx, query.limit(1))
+    return found[0] if found else None
+
+
+def of_session(
+    scope: Scope,
+    tx: Tx,
+    table_name: str,
+    session_id: str,
+    *,
+    after: tuple[int, str] | None,
+    limit: int,
+) -> list[Row]:
+    """Rows of a session in the order they happened: (occurred_at, id)."""
+    table = metadata.tables[table_name]
+    query = sa.select(table).where(
+        table.c.enterprise_id == scope.enterprise_id, table.c.session_id == session_id
+    )
+    if after is not None:
+        query = query.where(
+            sa.tuple_(table.c.occurred_at, table.c.id) > sa.tuple_(*map(sa.literal, after))
+        )
+    return _rows(tx, query.order_by(table.c.occurred_at, table.c.id).limit(limit))
+
+
+def get_many(scope: Scope, tx: Tx, refs: Sequence[EntityRef]) -> dict[EntityRef, Row]:
+    """The rows behind references, with session and project; what is gone or not ours is left out."""
+    found: dict[EntityRef, Row] = {}
+    by_kind: dict[str, list[str]] = {}
+    for ref in refs:
+        by_kind.setdefault(ref.kind, []).append(ref.id)
+    for kind, ids in by_kind.items():
+        table = _TABLES.get(kind)
+        if table is None:
+            continue
+        for start in range(0, len(ids), _CHUNK):
+            for row in _rows(tx, _with_session(scope, table, ids[start : start + _CHUNK])):
+                found[EntityRef(kind, row["id"])] = row
+    return found
+
+
+def _with_session(scope: Scope, table: sa.Table, ids: Sequence[str]) -> Any:
+    query = sa.select(table).where(
+        table.c.enterprise_id == scope.enterprise_id, table.c.id.in_(ids)
+    )
+    if "session_id" not in table.c:
+        return query
+    s = t.sessions
+    return query.add_columns(
+        s.c.agent_session, s.c.project_id, s.c.role, s.c.title.label("session_title")
+    ).where(
+        s.c.enterprise_id == table.c.enterprise_id,
+        s.c.id == table.c.session_id,
+        s.c.status != "deleted",
+    )
+
+
+def page(
+    scope: Scope, tx: Tx, table_name: str, *, after: str | None, limit: int, since: int | None
+) -> list[Row]:
+    """Rows in order of id, for streaming everything out in bounded pieces."""
+    table = metadata.tables[table_name]
+    query = sa.select(table).where(table.c.enterprise_id == scope.enterprise_id)
+    if after is not None:
+        query = query.where(table.c.id > after)
+    if since is not None:
+        query = query.where(
+            (table.c.occurred_at if "occurred_at" in table.c else table.c.last_activity_at) >= since
+        )
+    return _rows(tx, query.order_by(table.c.id).limit(limit))
+
+
+def journal_of(scope: Scope, tx: Tx, kind: str, entity_id: str) -> Iterator[Row]:
+    """The journal of one entity, oldest version first."""
+    table = t.change_journal
+    query = (
+        sa.select(table)
+        .where(
+            table.c.enterprise_id == scope.enterprise_id,
+            table.c.kind == kind,
+            table.c.entity_id == entity_id,
+        )
+        .order_by(table.c.version)
+    )
+    yield from _rows(tx, query)
+
+
+_TABLES: dict[str, sa.Table] = {
+    "prompt": t.prompts,
+    "observation": t.observations,
+    "code_change": t.code_changes,
+    "summary": t.summaries,
+    "learning": t.learnings,
+    "session": t.sessions,
+}

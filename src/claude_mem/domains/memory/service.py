@@ -1,0 +1,140 @@
+"""What the rest of the product may do with memory.
+
+Every function takes the scope first and works in the caller's transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from claude_mem.domains.memory.model import EntityRef, IndexRemoval, Recording, SessionRef
+from claude_mem.domains.memory.repository import forgetting, reading, recording
+from claude_mem.kernel.clock import now_ms
+from claude_mem.kernel.errors import NotFound
+from claude_mem.kernel.scope import Scope
+from claude_mem.ports.database import Tx
+
+Row = dict[str, Any]
+_EXPORTED = ("sessions", "prompts", "observations", "code_changes", "summaries")
+_PAGE = 500
+
+
+def known_events(scope: Scope, tx: Tx, event_ids: Sequence[str]) -> set[str]:
+    """Which events were turned into rows already."""
+    return recording.known_events(scope, tx, event_ids)
+
+
+def find_keys(
+    scope: Scope, tx: Tx, keys_by_session: dict[str, list[str]]
+) -> dict[tuple[str, str], EntityRef]:
+    """The entities behind natural keys."""
+    return recording.find_keys(scope, tx, keys_by_session)
+
+
+def find_session(scope: Scope, tx: Tx, agent: str, agent_session: str) -> SessionRef | None:
+    """The session of an agent's own session id."""
+    return recording.find_session(scope, tx, agent, agent_session)
+
+
+def latest_prompt(scope: Scope, tx: Tx, session_id: str, before: int) -> tuple[str, str] | None:
+    """(id, content) of the person's last prompt of a session up to a moment."""
+    return recording.latest_prompt(scope, tx, session_id, before)
+
+
+def record(scope: Scope, tx: Tx, batch: Recording) -> None:
+    """Write a batch with its journal."""
+    recording.write(scope, tx, batch, now_ms())
+
+
+def get_many(scope: Scope, tx: Tx, refs: Sequence[EntityRef]) -> dict[EntityRef, Row]:
+    """The one hydrate read of a search: rows by reference, tenancy applied."""
+    return reading.get_many(scope, tx, refs)
+
+
+def list_sessions(
+    scope: Scope, tx: Tx, *, project_id: str | None, after: tuple[int, str] | None, limit: int
+) -> list[Row]:
+    """Sessions, latest activity first."""
+    return reading.sessions(scope, tx, project_id=project_id, after=after, limit=limit)
+
+
+def get_session(scope: Scope, tx: Tx, session_id: str) -> Row:
+    """One session, by our id or the agent's. Raises NotFound."""
+    found = reading.session(scope, tx, session_id)
+    if found is None:
+        raise NotFound(f"no session {session_id}")
+    return found
+
+
+def list_of_session(
+    scope: Scope,
+    tx: Tx,
+    table: str,
+    session_id: str,
+    *,
+    after: tuple[int, str] | None,
+    limit: int,
+) -> list[Row]:
+    """Prompts, observations, changes or summaries of a session, in the order they happened."""
+    return reading.of_session(scope, tx, table, session_id, after=after, limit=limit)
+
+
+def get_entity(scope: Scope, tx: Tx, kind: str, entity_id: str) -> Row:
+    """One row. Raises NotFound."""
+    ref = EntityRef(kind, entity_id)
+    found = reading.get_many(scope, tx, [ref]).get(ref)
+    if found is None:
+        raise NotFound(f"no {kind} {entity_id}")
+    return found
+
+
+def counts(scope: Scope, tx: Tx) -> dict[str, int]:
+    """Rows by table."""
+    return {table: reading.count(scope, tx, table) for table in _EXPORTED}
+
+
+def export_page(
+    scope: Scope, tx: Tx, table: str, after: str | None, since: int | None
+) -> list[Row]:
+    """The next rows of a table in order of id; an empty list ends it."""
+    return reading.page(scope, tx, table, after=after, limit=_PAGE, since=since)
+
+
+def exported_tables() -> tuple[str, ...]:
+    """What an export holds, in an order in which references resolve."""
+    return _EXPORTED
+
+
+def history(scope: Scope, tx: Tx, kind: str, entity_id: str) -> Iterator[Row]:
+    """The journal of an entity, oldest version first."""
+    return reading.journal_of(scope, tx, kind, entity_id)
+
+
+def forget_last(
+    scope: Scope, tx: Tx, index: IndexRemoval, project_id: str | None
+) -> list[EntityRef]:
+    """Forget the last turn: the newest prompt and everything of its session since. Raises NotFound."""
+    found = forgetting.last_turn(scope, tx, project_id)
+    if found is None:
+        raise NotFound("there is nothing to forget")
+    refs = forgetting.entities_since(scope, tx, *found)
+    return _forget(scope, tx, index, refs)
+
+
+def forget_session(scope: Scope, tx: Tx, index: IndexRemoval, session_id: str) -> list[EntityRef]:
+    """Forget everything a session holds. Raises NotFound."""
+    row = get_session(scope, tx, session_id)
+    return _forget(scope, tx, index, forgetting.entities_since(scope, tx, row["id"], 0))
+
+
+def forget_entity(scope: Scope, tx: Tx, index: IndexRemoval, ref: EntityRef) -> list[EntityRef]:
+    """Forget one thing. Raises NotFound."""
+    get_entity(scope, tx, ref.kind, ref.id)
+    return _forget(scope, tx, index, [ref])
+
+
+def _forget(scope: Scope, tx: Tx, index: IndexRemoval, refs: list[EntityRef]) -> list[EntityRef]:
+    index.remove(scope, tx, refs)
+    forgetting.erase(scope, tx, refs, now_ms())
+    return refs

@@ -1,0 +1,58 @@
+"""Jobs: work to be done after a transaction, enqueued in that transaction (no dual write)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from claude_mem.kernel.scope import Scope
+from claude_mem.ports.database import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to enqueue. (kind, key) is unique an enterprise: enqueueing again re-arms the one row."""
+
+    kind: str
+    key: str
+    payload: dict[str, Any] = field(default_factory=dict)
+    run_at: int = 0  # Unix ms; 0 means at once
+    priority: int = 0  # larger goes first
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A claimed job."""
+
+    enterprise_id: str
+    id: str
+    kind: str
+    key: str
+    payload: dict[str, Any]
+    attempt: int  # 1 for the first run
+    max_attempts: int
+
+
+class Queue(Protocol):
+    """One row a job; a claim is a lease, so that a killed worker's job is run again."""
+
+    def enqueue(self, scope: Scope, tx: Tx, jobs: Sequence[NewJob]) -> None:
+        """Add or re-arm jobs in the caller's transaction."""
+        ...
+
+    def claim(self, tx: Tx, *, worker: str, now: int, lease_ms: int, limit: int) -> list[Job]:
+        """Take due jobs of every tenant, most important first, and lease them to `worker`."""
+        ...
+
+    def complete(self, tx: Tx, job: Job) -> None:
+        """The job is done; if it was re-armed meanwhile it stays pending."""
+        ...
+
+    def fail(self, tx: Tx, job: Job, *, now: int, retry_at: int, error: str) -> bool:
+        """The job failed: retried at `retry_at`, or dead after its last attempt. True when dead."""
+        ...
+
+    def counts(self, scope: Scope, tx: Tx) -> dict[str, int]:
+        """How many jobs of the enterprise are in each state."""
+        ...

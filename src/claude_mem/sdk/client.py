@@ -1,0 +1,130 @@
+"""A typed client of the HTTP API. Every tool of ours outside the worker goes through it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import httpx
+
+API = "/api/v1"
+
+
+class ApiError(Exception):
+    """The API refused: its status, code, message and details; `retry_after` in seconds where it said so."""
+
+    def __init__(self, status: int, body: dict[str, Any], retry_after: float | None) -> None:
+        self.status = status
+        self.code = str(body.get("code", "UNKNOWN"))
+        self.message = str(body.get("error", f"HTTP {status}"))
+        self.details: list[dict[str, str]] = body.get("details") or []
+        self.request_id = str(body.get("request_id", ""))
+        self.retry_after = retry_after
+        super().__init__(self.message)
+
+
+class NotReachable(Exception):  # noqa: N818 - named for what happened
+    """Nobody answers at the address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Events taken: new ones and known ones."""
+
+    accepted: int
+    duplicates: int
+
+
+class Client:
+    """`base_url` without the API root (`http://127.0.0.1:37700`); `socket`: go through a Unix socket instead."""
+
+    def __init__(
+        self, base_url: str, token: str, *, socket: str | None = None, timeout: float = 30.0
+    ) -> None:
+        self.base_url = base_url
+        self._http = httpx.Client(
+            base_url=base_url,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=timeout,
+            transport=httpx.HTTPTransport(uds=socket) if socket else None,
+            trust_env=False,  # a proxy has no business between a person and their own machine
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the connection."""
+        self._http.close()
+
+    def health(self) -> dict[str, Any]:
+        """The full health report."""
+        return self.request("GET", "/health")
+
+    def post_events(self, events: Sequence[dict[str, Any]]) -> Receipt:
+        """Hand in 1 to 1000 events; on return they are on disk."""
+        body = self.request("POST", "/events", json={"events": list(events)})
+        return Receipt(body["accepted"], body["duplicates"])
+
+    def search(self, q: str, **filters: Any) -> dict[str, Any]:
+        """Search; `filters` are the endpoint's query parameters (None is left out)."""
+        wanted = {name: value for name, value in filters.items() if value is not None}
+        return self.request("GET", "/search", params={"q": q, **wanted})
+
+    def forget(
+        self, what: str, *, entity_id: str | None = None, project: str | None = None
+    ) -> dict[str, int]:
+        """Take something out for good; returns how many of each kind went."""
+        body = {"what": what, "id": entity_id, "project": project}
+        forgotten: dict[str, int] = self.request("POST", "/forget", json=body)["forgotten"]
+        return forgotten
+
+    def wait_until_indexed(self, timeout: float = 60.0) -> bool:
+        """Wait until nothing is waiting to be indexed; False when `timeout` seconds were not enough."""
+        deadline = time.monotonic() + timeout
+        while True:
+            if self.health()["checks"]["inbox"]["pending"] == 0:
+                return True
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.05)
+
+    def export_lines(self, **filters: Any) -> Iterator[bytes]:
+        """The export as raw JSON lines, streamed."""
+        wanted = {name: value for name, value in filters.items() if value is not None}
+        try:
+            with self._http.stream("GET", f"{API}/export", params=wanted, timeout=None) as answer:
+                if answer.status_code != 200:
+                    answer.read()
+                    raise _api_error(answer)
+                for line in answer.iter_lines():
+                    if line:
+                        yield line.encode()
+        except httpx.TransportError as error:
+            raise NotReachable(f"{self.base_url} does not answer: {error}") from error
+
+    def request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        """One call below the API root. Raises ApiError or NotReachable."""
+        try:
+            answer = self._http.request(method, f"{API}{path}", **options)
+        except httpx.TransportError as error:
+            raise NotReachable(f"{self.base_url} does not answer: {error}") from error
+        if answer.status_code >= 400:
+            raise _api_error(answer)
+        body: dict[str, Any] = answer.json() if answer.content else {}
+        return body
+
+
+def _api_error(answer: httpx.Response) -> ApiError:
+    try:
+        body = answer.json()
+    except ValueError:
+        body = {}
+    after = answer.headers.get("retry-after", "")
+    seconds = float(after) if after.replace(".", "", 1).isdigit() else None
+    return ApiError(answer.status_code, body if isinstance(body, dict) else {}, seconds)

@@ -1,0 +1,176 @@
+"""The worker's background work: drain the inbox, take over the spool, run jobs, keep the database in shape.
+
+Must never let one failure end the loop, and never hold what it could not do: events wait in the inbox or the spool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from claude_mem.domains.capture.door import take_spool
+from claude_mem.domains.capture.service import CaptureService
+from claude_mem.kernel.clock import now_ms
+from claude_mem.kernel.errors import Unavailable
+from claude_mem.kernel.ids import new_id
+from claude_mem.kernel.scope import Scope
+from claude_mem.ports.database import Database
+from claude_mem.ports.inbox import Inbox
+from claude_mem.ports.queue import Job, Queue
+
+JobHandler = Callable[[Scope, Job], Awaitable[None]]
+_SPOOL_EVERY_S = 1.0
+_JOBS_EVERY_S = 1.0
+_MAINTAIN_EVERY_S = 300.0
+_LEASE_MS = 60_000
+_BACKOFF_S = 2.0
+_JOB_BACKOFF_MS = 5_000
+_log = structlog.get_logger("worker")
+
+
+@dataclass(slots=True)
+class Health:
+    """What the loop can say of itself."""
+
+    last_error: str | None = None
+    last_error_at: int | None = None
+    recorded: int = 0
+    buried: int = 0
+    spooled: int = 0
+    rejected: int = 0
+    degraded: dict[str, str] = field(default_factory=dict)
+
+    def fail(self, part: str, error: BaseException) -> None:
+        """Note that a part of the work cannot go on for now."""
+        self.last_error = f"{part}: {error}"
+        self.last_error_at = now_ms()
+        self.degraded[part] = str(error)
+
+    def mend(self, part: str) -> None:
+        """Note that it goes on again."""
+        self.degraded.pop(part, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the loop works on."""
+
+    capture: CaptureService
+    inbox: Inbox
+    database: Database
+    queue: Queue
+    handlers: dict[str, JobHandler]
+    maintain: Callable[[], Awaitable[None]]
+    spool: Path
+    scope: Scope
+
+
+class Loop:
+    """Runs until `stop`; `health` tells how it goes."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = asyncio.Event()
+        self._worker_id = new_id()
+        self.health = Health()
+
+    def start(self) -> None:
+        """Begin; needs a running event loop."""
+        parts: dict[str, Callable[[], Awaitable[float]]] = {
+            "inbox": self._drain,
+            "spool": self._take_spool,
+            "jobs": self._run_jobs,
+            "maintenance": self._maintain,
+        }
+        for name, step in parts.items():
+            self._tasks.append(asyncio.create_task(self._forever(name, step), name=name))
+
+    async def stop(self, seconds: float) -> int:
+        """End the loops, then drain what is left for at most `seconds`; returns what still waits."""
+        self._stopping.set()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        deadline = time.monotonic() + seconds
+        try:
+            while time.monotonic() < deadline and (await self._work.capture.drain()).events:
+                pass
+        except Unavailable as error:
+            _log.warning("drain.unfinished", reason=error.message)
+        return await self._work.inbox.pending()
+
+    async def _forever(self, name: str, step: Callable[[], Awaitable[float]]) -> None:
+        while not self._stopping.is_set():
+            try:
+                pause = await step()
+                self.health.mend(name)
+            except Exception as error:  # noqa: BLE001 - noted, shown by health and tried again; the loop must not end
+                self.health.fail(name, error)
+                known = isinstance(error, Unavailable)
+                _log.error(
+                    "step.failed", step=name, exc_info=None if known else error, reason=str(error)
+                )
+                pause = _BACKOFF_S
+            if pause:
+                await asyncio.sleep(pause)
+
+    async def _drain(self) -> float:
+        report = await self._work.capture.drain()
+        self.health.recorded += report.events
+        if report.buried:
+            self.health.buried += len(report.buried)
+            _log.error("events.buried", ids=report.buried[:20])
+        if report.events == 0:
+            await self._work.inbox.wait(5.0)
+        return 0.0
+
+    async def _take_spool(self) -> float:
+        report = await take_spool(self._work.capture, self._work.scope, self._work.spool)
+        if report.files:
+            self.health.spooled += report.events
+            self.health.rejected += report.rejected
+            _log.info("spool.taken", events=report.events, rejected=report.rejected)
+        return _SPOOL_EVERY_S
+
+    async def _run_jobs(self) -> float:
+        jobs = await self._work.database.write(
+            self._work.scope,
+            lambda tx: self._work.queue.claim(
+                tx, worker=self._worker_id, now=now_ms(), lease_ms=_LEASE_MS, limit=8
+            ),
+        )
+        for job in jobs:
+            await self._run_job(job)
+        return 0.0 if jobs else _JOBS_EVERY_S
+
+    async def _run_job(self, job: Job) -> None:
+        scope = Scope(job.enterprise_id, self._work.scope.user_id, frozenset({"events:write"}))
+        try:
+            await self._work.handlers[job.kind](scope, job)
+        except Exception as error:  # noqa: BLE001 - becomes the job's own state: retried with back-off, then dead and shown
+            await self._fail_job(scope, job, error)
+            return
+        await self._work.database.write(scope, lambda tx: self._work.queue.complete(tx, job))
+
+    async def _fail_job(self, scope: Scope, job: Job, error: Exception) -> None:
+        now = now_ms()
+        retry_at = now + _JOB_BACKOFF_MS * 2 ** min(job.attempt, 10)
+
+        def work(tx: Any) -> bool:
+            return self._work.queue.fail(
+                tx, job, now=now, retry_at=retry_at, error=f"{type(error).__name__}: {error}"
+            )
+
+        dead = await self._work.database.write(scope, work)
+        _log.error("job.failed", kind=job.kind, attempt=job.attempt, dead=dead, exc_info=error)
+
+    async def _maintain(self) -> float:
+        await self._work.maintain()
+        return _MAINTAIN_EVERY_S
