@@ -144,7 +144,7 @@ class Turns:
         return reasons.DUPLICATE if uuid and self._uuids.seen(uuid) else ""
 
     def _system_line(self, start: int, line: Json) -> Iterator[Event]:
-        subtype = line.get("subtype")
+        subtype = text(line, "subtype")
         if subtype == "compact_boundary":
             yield from self._new_turn(start)
             details = line.get("compactMetadata")
@@ -214,7 +214,7 @@ class Turns:
             # Older files number no prompts: the line's own id serves, the same at every reading.
             self._belongs_to(text(line, "uuid") or text_hash(f"{self._at} {content}"))
         data: Json = {"content": trim_text(content, _PROMPT_CHARS)}
-        origins = {line.get("promptSource"), line.get("turnOrigin")}
+        origins = {text(line, "promptSource"), text(line, "turnOrigin")}
         if self._agent_id or "<skill-format>" in said or origins & _MACHINE:
             data["machine"] = True
         if self._asked and not self._agent_id:
