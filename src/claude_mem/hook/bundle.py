@@ -40,7 +40,7 @@ def render_hook(version: str = claude_mem.__version__) -> str:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             name = node.targets[0].id
             node.value = ast.Constant(values[name]) if name in values else node.value
-    tree.body += ast.parse("import sys\nmain(__file__, sys.argv[1:])").body
+    tree.body += ast.parse("import sys\nmain(sys.argv)").body
     return _HEADER.format(version=version) + ast.unparse(ast.fix_missing_locations(tree)) + "\n"
 
 

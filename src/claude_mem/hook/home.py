@@ -15,10 +15,21 @@ TOKEN_PREFIX = "cm_sk_local_"  # noqa: S105 - a public prefix
 SECOND_HOME = "v2"
 
 
+def base_home() -> Path:
+    """What is configured: `CLAUDE_MEM_HOME`, else `~/.claude-mem`. Absolute, not resolved."""
+    return Path(os.environ.get("CLAUDE_MEM_HOME") or "~/.claude-mem").expanduser().absolute()
+
+
 def default_home() -> Path:
-    """The data folder: `CLAUDE_MEM_HOME`, else `~/.claude-mem`. Absolute, not resolved."""
-    chosen = os.environ.get("CLAUDE_MEM_HOME")
-    return Path(chosen).expanduser().absolute() if chosen else Path.home() / ".claude-mem"
+    """The data folder to use: `base_home()`, or the `v2` in it that `install` made.
+
+    `install` makes `v2` where another program's database lies in the configured folder; from then
+    on every command means that one.
+    """
+    base = base_home()
+    second = base / SECOND_HOME
+    moved = (second / "token").is_file() and is_foreign_database(base / DATABASE)
+    return second if moved else base
 
 
 def is_foreign_database(path: Path) -> bool:
@@ -31,7 +42,7 @@ def is_foreign_database(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             header = file.read(100)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     if not header:
         return False

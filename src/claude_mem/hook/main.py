@@ -147,11 +147,15 @@ def run(folder: str, event: str) -> None:
     rescue(folder, event, event_id, ms, body, size, why)
 
 
-def main(path: str, arguments: list[str]) -> None:
-    """Entry point of the installed file: `hook.py <HookEvent>`. Ends the process with status 0."""
+def main(arguments: list[str]) -> None:
+    """Entry point of the installed file; its arguments end with `<data>/hook/hook.py <HookEvent>`.
+
+    Ends the process with status 0, whatever happens.
+    """
     try:
         if b"CLAUDE_MEM_INTERNAL" not in posix.environ:
-            run(path.rpartition("/hook/")[0], arguments[0] if arguments else "")
+            path = arguments[-2]
+            run(path[: path.rindex("/hook/")], arguments[-1])
     except BaseException as error:  # noqa: BLE001 - whatever happens, the agent must not notice
         posix.write(2, f"claude-mem: event not recorded: {error!r}\n".encode())
     finally:
