@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
+from claude_mem.app.build import System, build_local
+from claude_mem.app.settings import load
+from claude_mem.domains.access import service as access
+from claude_mem.kernel.scope import local_scope
 
 
 @pytest.fixture
@@ -25,3 +31,16 @@ def private_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(home / ".claude"))
     monkeypatch.setenv("CLAUDE_MEM_HOME", str(home / ".claude-mem"))
     return home
+
+
+@pytest.fixture
+async def system(private_home: Path) -> AsyncIterator[System]:
+    """The local profile, running in this process, without its background loop: tests drain themselves."""
+    settings = load(private_home / ".claude-mem")
+    settings.home.mkdir(mode=0o700, parents=True)
+    made = build_local(settings)
+    database = made.parts.state["database"]
+    await database.write(local_scope(), access.make_local_organisation)
+    yield made
+    await made.inbox.close()
+    await database.close()

@@ -32,6 +32,7 @@ from claude_mem.hook import spool
 from claude_mem.hook.home import ensure_token
 from claude_mem.kernel.clock import now_ms, to_iso
 from claude_mem.kernel.scope import local_scope
+from claude_mem.ports.inbox import Inbox
 from claude_mem.worker.loop import Loop, Work
 
 _DRAIN_ON_STOP_S = 20.0
@@ -45,6 +46,7 @@ class System:
     settings: Settings
     parts: Parts
     loop: Loop
+    inbox: Inbox
 
 
 def build_local(settings: Settings) -> System:
@@ -145,7 +147,7 @@ def build_local(settings: Settings) -> System:
         health=health,
         lifespan=lifespan,
     )
-    return System(settings, parts, loop)
+    return System(settings, parts, loop, inbox)
 
 
 def _spool_check(settings: Settings, loop: Loop) -> dict[str, Any]:

@@ -37,8 +37,8 @@ def find_session(scope: Scope, tx: Tx, agent: str, agent_session: str) -> Sessio
     return recording.find_session(scope, tx, agent, agent_session)
 
 
-def latest_prompt(scope: Scope, tx: Tx, session_id: str, before: int) -> tuple[str, str] | None:
-    """(id, content) of the person's last prompt of a session up to a moment."""
+def latest_prompt(scope: Scope, tx: Tx, session_id: str, before: int) -> str | None:
+    """The id of the person's last prompt of a session up to a moment."""
     return recording.latest_prompt(scope, tx, session_id, before)
 
 

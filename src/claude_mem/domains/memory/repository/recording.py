@@ -86,11 +86,11 @@ def find_session(scope: Scope, tx: Tx, agent: str, agent_session: str) -> Sessio
     return None if row is None else SessionRef(*row)
 
 
-def latest_prompt(scope: Scope, tx: Tx, session_id: str, before: int) -> tuple[str, str] | None:
-    """(id, content) of the person's last prompt of the session at or before a moment."""
+def latest_prompt(scope: Scope, tx: Tx, session_id: str, before: int) -> str | None:
+    """The id of the person's last prompt of the session at or before a moment."""
     table = t.prompts
     row = tx.execute(
-        sa.select(table.c.id, table.c.content)
+        sa.select(table.c.id)
         .where(
             table.c.enterprise_id == scope.enterprise_id,
             table.c.session_id == session_id,
@@ -100,7 +100,7 @@ def latest_prompt(scope: Scope, tx: Tx, session_id: str, before: int) -> tuple[s
         .order_by(table.c.occurred_at.desc(), table.c.id.desc())
         .limit(1)
     ).first()
-    return None if row is None else (row[0], row[1])
+    return None if row is None else str(row[0])
 
 
 def write(scope: Scope, tx: Tx, batch: Recording, now: int) -> None:
