@@ -14,6 +14,8 @@ depends_on = None
 
 ID = sa.Text().with_variant(postgresql.UUID(as_uuid=False), "postgresql")
 JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
+# SQLite makes a column the row id only when its type is spelled INTEGER.
+NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 MOMENT = sa.BigInteger().with_variant(sa.TIMESTAMP(timezone=True), "postgresql")
 
 MIN_READER_VERSION = "1"
@@ -95,6 +97,9 @@ def _audit_logs() -> None:
         sa.Column("execution_time_ms", sa.Integer(), nullable=False),
         sa.Column("created_at", MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("enterprise_id", "id"),
+        sa.CheckConstraint(
+            "result_status IN ('success', 'failure', 'error')", name="ck_audit_result"
+        ),
     )
     op.create_index(
         "ix_audit_user", "audit_logs", ["enterprise_id", "user_id", "action_type", "created_at"]
@@ -167,6 +172,10 @@ def _learnings() -> None:
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("updated_at", MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("enterprise_id", "id"),
+        sa.CheckConstraint(
+            "category IN ('pattern', 'solution', 'error', 'config', 'best_practice', 'general')",
+            name="ck_learning_category",
+        ),
     )
     op.create_index("ix_learnings_recent", "learnings", ["enterprise_id", "updated_at"])
 
@@ -174,7 +183,7 @@ def _learnings() -> None:
 def _search_documents() -> None:
     op.create_table(
         "search_documents",
-        sa.Column("id", sa.BigInteger(), nullable=False),
+        sa.Column("id", NUMBER, nullable=False),
         sa.Column("enterprise_id", ID, nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("entity_id", ID, nullable=False),
@@ -247,6 +256,7 @@ def _users() -> None:
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("updated_at", MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("enterprise_id", "id"),
+        sa.CheckConstraint("role IN ('admin', 'user', 'viewer')", name="ck_users_role"),
         sa.ForeignKeyConstraint(["enterprise_id"], ["enterprises.id"]),
         sa.UniqueConstraint("enterprise_id", "email"),
         sa.UniqueConstraint("enterprise_id", "username"),
@@ -356,6 +366,7 @@ def _sessions() -> None:
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("updated_at", MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("enterprise_id", "id"),
+        sa.CheckConstraint("status IN ('active', 'archived', 'deleted')", name="ck_session_status"),
         sa.ForeignKeyConstraint(
             ["enterprise_id", "project_id"], ["projects.enterprise_id", "projects.id"]
         ),
@@ -388,6 +399,9 @@ def _code_changes() -> None:
         sa.Column("occurred_at", MOMENT, nullable=False),
         sa.Column("created_at", MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("enterprise_id", "id"),
+        sa.CheckConstraint(
+            "operation IN ('create', 'edit', 'delete', 'rename')", name="ck_change_operation"
+        ),
         sa.ForeignKeyConstraint(
             ["enterprise_id", "session_id"],
             ["sessions.enterprise_id", "sessions.id"],
@@ -448,6 +462,10 @@ def _observations() -> None:
         sa.Column("created_at", MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("enterprise_id", "id"),
         sa.CheckConstraint(
+            "observation_type IN ('tool_result', 'error', 'warning', 'info')",
+            name="ck_observation_type",
+        ),
+        sa.CheckConstraint(
             "importance_score >= 0 AND importance_score <= 1", name="ck_observation_importance"
         ),
         sa.ForeignKeyConstraint(
@@ -481,6 +499,9 @@ def _prompts() -> None:
         sa.Column("occurred_at", MOMENT, nullable=False),
         sa.Column("created_at", MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("enterprise_id", "id"),
+        sa.CheckConstraint(
+            "prompt_type IN ('user', 'system', 'assistant', 'tool')", name="ck_prompt_type"
+        ),
         sa.ForeignKeyConstraint(
             ["enterprise_id", "session_id"],
             ["sessions.enterprise_id", "sessions.id"],
@@ -514,6 +535,9 @@ def _summaries() -> None:
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("updated_at", MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("enterprise_id", "id"),
+        sa.CheckConstraint(
+            "summary_type IN ('session', 'topic', 'action', 'item')", name="ck_summary_type"
+        ),
         sa.ForeignKeyConstraint(
             ["enterprise_id", "session_id"],
             ["sessions.enterprise_id", "sessions.id"],
