@@ -16,7 +16,16 @@ from typing import Any
 from claude_mem.kernel.errors import Detail, Invalid
 
 DEFAULT_PORT = 37700
-_LEVELS = ("debug", "info", "warning", "error")
+LEVELS = ("debug", "info", "warning", "error")
+# What a number may be: from, to.
+RANGES = {
+    "port": (1, 65_535),
+    "max_store_mb": (16, 1_000_000_000),
+    "max_rss_mb": (128, 1_000_000),
+    "inbox_bound": (1_000, 100_000_000),
+    "batch_size": (1, 10_000),
+    "keep_output_chars": (1_000, 1_000_000),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +80,7 @@ def load(home: Path | None = None, environ: Mapping[str, str] | None = None) -> 
         text = env.get(f"CLAUDE_MEM_{name.upper()}")
         if text is not None and text != "":
             values[name] = _convert(name, text, field.default, f"CLAUDE_MEM_{name.upper()}")
-    settings = Settings(home=folder, **values)
-    _check(settings)
-    return settings
+    return Settings(home=folder, **values)
 
 
 def _file_values(path: Path) -> dict[str, Any]:
@@ -97,28 +104,24 @@ def _convert(name: str, raw: Any, default: Any, source: str) -> Any:
             return False
         raise _fault(name, source, f"expected true or false, got {raw!r}")
     if isinstance(default, int):
-        try:
-            return int(raw)
-        except (TypeError, ValueError) as error:
-            raise _fault(name, source, f"expected a whole number, got {raw!r}") from error
-    return str(raw)
+        return _whole_number(name, raw, source)
+    if not isinstance(raw, str):
+        raise _fault(name, source, f"expected text, got {raw!r}")
+    if name == "log_level" and raw not in LEVELS:
+        raise _fault(name, source, f"expected one of {', '.join(LEVELS)}, got {raw!r}")
+    return raw
 
 
-def _check(settings: Settings) -> None:
-    ranges = {
-        "port": (1, 65_535),
-        "max_store_mb": (16, 1_000_000_000),
-        "max_rss_mb": (128, 1_000_000),
-        "inbox_bound": (1_000, 100_000_000),
-        "batch_size": (1, 10_000),
-        "keep_output_chars": (1_000, 1_000_000),
-    }
-    for name, (low, high) in ranges.items():
-        value = getattr(settings, name)
-        if not low <= value <= high:
-            raise _fault(name, "settings", f"expected {low} to {high}, got {value}")
-    if settings.log_level not in _LEVELS:
-        raise _fault("log_level", "settings", f"expected one of {', '.join(_LEVELS)}")
+def _whole_number(name: str, raw: Any, source: str) -> int:
+    low, high = RANGES[name]
+    try:
+        # A number of the file as it is; never 1.9 as 1, or true as 1.
+        value = int(raw) if isinstance(raw, str) else raw
+    except ValueError:
+        value = None
+    if type(value) is not int or not low <= value <= high:
+        raise _fault(name, source, f"expected a whole number from {low} to {high}, got {raw!r}")
+    return value
 
 
 def _fault(name: str, source: str, message: str) -> Invalid:
