@@ -4,15 +4,17 @@ import ast
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hook_support import Installed, answering, payload, reply
+from hook_support import Door, Installed, answering, payload, reply
 
 from claude_mem import __version__
 from claude_mem.hook import bundle
 
 ALLOWED = {"posix", "time", "_socket", "socket", "sys", "_frozen_importlib_external", "types"}
+OpenDoor = Callable[..., Door]
 STANDARD = {"re", "json", "os", "fcntl", "time", "functools", "collections.abc", "typing", "sys"}
 
 
@@ -32,8 +34,8 @@ def test_it_needs_the_standard_library_only_and_little_of_it() -> None:
     assert imports(bundle.render_slow_path()) <= STANDARD
 
 
-def test_the_fast_path_loads_nothing_but_a_socket(hook: Installed, open_door: object) -> None:
-    open_door(answering(reply()))  # type: ignore[operator]
+def test_the_fast_path_loads_nothing_but_a_socket(hook: Installed, open_door: OpenDoor) -> None:
+    open_door(answering(reply()))
     command = hook.command("Stop")
     command[1:1] = ["-X", "importtime"]
     done = subprocess.run(command, input=b"{}", capture_output=True, env={})
@@ -65,11 +67,10 @@ def test_files_and_version(folder: Path) -> None:
 def test_rendering_is_repeatable_and_an_upgrade_leaves_nothing_old(folder: Path) -> None:
     assert bundle.render_hook() == bundle.render_hook()
     bundle.write_hook(folder)
-    old = folder / "hook" / "slow_0123456789ab.py"
-    old.write_text("pass")
-    kept = sorted(set((folder / "hook").iterdir()) - {old})
+    kept = sorted((folder / "hook").rglob("*"))
+    (folder / "hook" / "slow_0123456789ab.py").write_text("pass")
     bundle.write_hook(folder, "9.9.9")
-    assert sorted((folder / "hook").iterdir()) == kept
+    assert sorted((folder / "hook").rglob("*")) == kept
     assert "VERSION = '9.9.9'" in (folder / "hook" / "hook.py").read_text()
 
 
@@ -80,3 +81,13 @@ def test_two_modules_with_one_name_are_noticed(monkeypatch: pytest.MonkeyPatch) 
     )
     with pytest.raises(ValueError, match=r"AGENT is defined in .*fallback and in .*claude"):
         bundle.render_slow_path()
+
+
+def test_an_upgrade_within_a_second_is_not_hidden_by_the_compiled_old_one(
+    hook: Installed, open_door: OpenDoor
+) -> None:
+    door = open_door()
+    for version in ("1.0.1", "1.0.2", "1.0.3"):
+        bundle.write_hook(hook.home, version)
+        hook.run("Stop", payload("Stop"))
+    assert [fields["X-Hook-Version"] for fields, _ in door.requests] == ["1.0.1", "1.0.2", "1.0.3"]

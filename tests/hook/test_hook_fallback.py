@@ -142,10 +142,12 @@ def test_the_hook_file_alone_is_enough(hook: Installed) -> None:
     assert len(hook.lines()) == 1
 
 
-def test_a_damaged_compiled_copy_is_ignored(hook: Installed) -> None:
+@pytest.mark.parametrize("name", ["hook", "slow_"])
+@pytest.mark.parametrize("keep", [0, 10, 16, 200])
+def test_a_damaged_compiled_copy_is_ignored(hook: Installed, name: str, keep: int) -> None:
     hook.run("UserPromptSubmit", PROMPT)
-    [compiled] = hook.home.glob("hook/__pycache__/slow_*.pyc")
-    compiled.write_bytes(compiled.read_bytes()[:16] + b"\x00 not a marshalled code object")
+    [compiled] = hook.home.glob(f"hook/__pycache__/{name}*.pyc")
+    compiled.write_bytes(compiled.read_bytes()[:keep])
     hook.run("UserPromptSubmit", PROMPT)
     assert len(hook.lines()) == 2
 

@@ -1,10 +1,9 @@
 """Make the one self-contained file that is the installed hook.
 
 The fast path (`main`) becomes the program; the slow path (masking, spool, starting the worker)
-rides along as one text that is only compiled when the worker is away. A script that is run directly
-is compiled at every call, so docstrings and annotations are taken out: they cost start-up time. For
-the same reason a copy of the slow path lies beside the hook, where Python keeps it compiled; the
-hook works without it.
+rides along as one text that is only compiled when the worker is away. Docstrings and annotations
+are taken out: they cost start-up time. For the same reason a copy of the slow path lies beside the
+hook, where Python keeps it compiled; the hook works without it.
 """
 
 import ast
@@ -75,7 +74,7 @@ def write_hook(folder: Path, version: str = claude_mem.__version__) -> Path:
     write_private(copy, slow)
     write_private(home / "hook.py", render_hook(version), mode=0o700)
     write_private(home / "VERSION", version + "\n")
-    for old in [*home.glob("slow_*.py"), *home.glob("__pycache__/slow_*.pyc")]:
+    for old in [*home.glob("slow_*.py"), *home.glob("__pycache__/*.pyc")]:
         if not old.name.startswith(copy.stem):
             old.unlink(missing_ok=True)
     return home / "hook.py"

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claude_mem.hook.bundle import write_hook
+from claude_mem.hook.settings_file import handler
 from claude_mem.hook.spool import SpoolLine, read, take
 
 OLDEST = (3, 11)
@@ -93,9 +94,9 @@ def _try_hook(python: str) -> None:
     """Let `python` spool one event with a secret in it. Raises ValueError when that goes wrong."""
     with tempfile.TemporaryDirectory(prefix="claude-mem-") as name:
         folder = Path(name)
-        hook = write_hook(folder)
+        one = handler(python, str(write_hook(folder)), "PostToolUse")
         done = subprocess.run(
-            [python, "-I", "-S", str(hook), "PostToolUse"],
+            [one["command"], *one["args"]],
             input=json.dumps({"session_id": "self-test", "text": f"token={_CANARY}"}).encode(),
             capture_output=True,
             timeout=_PATIENCE,

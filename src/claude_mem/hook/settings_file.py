@@ -23,12 +23,17 @@ TIMEOUT_SECONDS = 5
 # The client ends all SessionEnd hooks after 1.5 s unless one of them asks for more.
 SESSION_END_TIMEOUT_SECONDS = 10
 BACKUP_MARK = ".claude-mem-backup-"
-# A script that is gone makes the interpreter exit with 2, which the client takes as "block this
-# prompt": so the file is looked for first, and a deleted data folder is no more than silence.
-GUARD = (
-    "import posix,sys;p=sys.argv[1];"
-    "posix.access(p,4)and exec(compile(open(p,'rb').read(),p,'exec'))"
-)
+# How the interpreter runs the hook, for two reasons. A script that is gone makes it exit with 2, which
+# the client takes as "block this prompt": here a deleted data folder is no more than silence. And a
+# script is compiled at every call; like this Python keeps it compiled, as it does with any module.
+GUARD = """import posix,sys
+p=sys.argv[1]
+if posix.access(p,4):
+ try:
+  from _frozen_importlib_external import SourceFileLoader as L
+  c=L('hook',p).get_code('hook')
+ except Exception:c=open(p,'rb').read()
+ exec(c)"""
 
 
 class SettingsError(Exception):
