@@ -11,6 +11,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import ORJSONResponse
 
 from claude_mem.api import errors
+from claude_mem.api.hot import HotPaths
 from claude_mem.api.middleware import Application, Authenticate, Gatekeeper
 from claude_mem.domains.capture.endpoints import router as capture_router
 from claude_mem.domains.memory.endpoints import router as memory_router
@@ -34,8 +35,8 @@ class Parts:
 
 def make_app(parts: Parts) -> Application:
     """The ASGI application, gatekeeper outermost."""
-    api = make_api(parts)
-    return Gatekeeper(api, parts.authenticate, parts.hosts, parts.version)
+    hot = HotPaths(make_api(parts), parts.state["capture"])
+    return Gatekeeper(hot, parts.authenticate, parts.hosts, parts.version)
 
 
 def make_api(parts: Parts) -> FastAPI:

@@ -23,7 +23,7 @@ from claude_mem.app.migrate import ensure_current
 from claude_mem.app.settings import Settings
 from claude_mem.domains.access import service as access
 from claude_mem.domains.access.service import LocalTokens
-from claude_mem.domains.capture.jobs import CatchUp
+from claude_mem.domains.capture.jobs import CatchUp, RebuildIndex
 from claude_mem.domains.capture.model import Limits
 from claude_mem.domains.capture.service import CaptureService, Engines
 from claude_mem.domains.memory import service as memory
@@ -31,8 +31,10 @@ from claude_mem.domains.retrieval.service import IndexingService, SearchService
 from claude_mem.hook import spool
 from claude_mem.hook.home import ensure_token
 from claude_mem.kernel.clock import now_ms, to_iso
-from claude_mem.kernel.scope import local_scope
+from claude_mem.kernel.scope import Scope, local_scope
+from claude_mem.ports.database import Tx
 from claude_mem.ports.inbox import Inbox
+from claude_mem.ports.queue import NewJob, Queue
 from claude_mem.worker.loop import Loop, Work
 
 _DRAIN_ON_STOP_S = 20.0
@@ -70,13 +72,14 @@ def build_local(settings: Settings) -> System:
         Limits(settings.keep_output_chars, settings.batch_size),
     )
     catch_up = CatchUp(capture, database, queue, settings.catch_up)
+    rebuild = RebuildIndex(database, indexing)
     loop = Loop(
         Work(
             capture=capture,
             inbox=inbox,
             database=database,
             queue=queue,
-            handlers={"transcript.catch_up": catch_up.run},
+            handlers={"transcript.catch_up": catch_up.run, "index.rebuild": rebuild.run},
             maintain=database.maintain,
             spool=settings.spool,
             scope=scope,
@@ -125,7 +128,7 @@ def build_local(settings: Settings) -> System:
 
     @asynccontextmanager
     async def lifespan(_app: Any) -> AsyncIterator[None]:
-        await database.write(scope, access.make_local_organisation)
+        await database.write(scope, lambda tx: _prepare(scope, tx, indexing, queue))
         loop.start()
         try:
             yield
@@ -148,6 +151,13 @@ def build_local(settings: Settings) -> System:
         lifespan=lifespan,
     )
     return System(settings, parts, loop, inbox)
+
+
+def _prepare(scope: Scope, tx: Tx, indexing: IndexingService, queue: Queue) -> None:
+    """The local organisation; and an index that another version of the text analysis made is made anew."""
+    access.make_local_organisation(tx)
+    if not indexing.is_current(scope, tx):
+        queue.enqueue(scope, tx, [NewJob("index.rebuild", "all")])
 
 
 def _spool_check(settings: Settings, loop: Loop) -> dict[str, Any]:

@@ -120,6 +120,7 @@ def _serve(settings: Settings) -> int:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             date_header=False,
             timeout_graceful_shutdown=5,
             timeout_keep_alive=30,

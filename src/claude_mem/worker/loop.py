@@ -28,6 +28,8 @@ JobHandler = Callable[[Scope, Job], Awaitable[None]]
 _SPOOL_EVERY_S = 1.0
 _JOBS_EVERY_S = 1.0
 _MAINTAIN_EVERY_S = 300.0
+_GATHER_BELOW = 200
+_GATHER_S = 0.05
 _LEASE_MS = 60_000
 _BACKOFF_S = 2.0
 _JOB_BACKOFF_MS = 5_000
@@ -122,6 +124,9 @@ class Loop:
                 await asyncio.sleep(pause)
 
     async def _drain(self) -> float:
+        if await self._work.inbox.pending() < _GATHER_BELOW:
+            # A transaction costs two fsyncs whatever it holds: let a few more events come along.
+            await asyncio.sleep(_GATHER_S)
         report = await self._work.capture.drain()
         self.health.recorded += report.events
         if report.buried:

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from claude_mem.app.build import System
+from claude_mem.domains.capture import forget, reindex
 from claude_mem.domains.capture.service import CaptureService
 from claude_mem.domains.memory import service as memory
 from claude_mem.domains.memory.model import EntityRef
+from claude_mem.domains.retrieval.model import Filters, Query
 from claude_mem.kernel.clock import to_iso
 from claude_mem.kernel.errors import Invalid, NotFound, StoreFull
 from claude_mem.kernel.ids import new_id
@@ -331,7 +333,7 @@ async def test_forgetting_the_last_turn_leaves_no_word_of_it(mem: Memory) -> Non
         event("assistant.replied", {"content": "zanzibar done", "prompt_id": "p1"}, at=T0 + 12),
     )
     refs = await mem.database.write(
-        SCOPE, lambda tx: memory.forget_last(SCOPE, tx, mem.indexing, None)
+        SCOPE, lambda tx: forget.forget_last(SCOPE, tx, mem.indexing, None)
     )
     assert len(refs) == 4
     assert [r[0] for r in await mem.rows("SELECT content FROM prompts")] == ["keepthis"]
@@ -353,10 +355,56 @@ async def test_forgetting_the_last_turn_leaves_no_word_of_it(mem: Memory) -> Non
 async def test_forgetting_what_is_not_there_says_so(mem: Memory) -> None:
     with pytest.raises(NotFound):
         await mem.database.write(
-            SCOPE, lambda tx: memory.forget_last(SCOPE, tx, mem.indexing, None)
+            SCOPE, lambda tx: forget.forget_last(SCOPE, tx, mem.indexing, None)
         )
     with pytest.raises(NotFound):
         await mem.database.write(
             SCOPE,
-            lambda tx: memory.forget_entity(SCOPE, tx, mem.indexing, EntityRef("prompt", new_id())),
+            lambda tx: forget.forget_entity(SCOPE, tx, mem.indexing, EntityRef("prompt", new_id())),
         )
+
+
+async def test_a_forgotten_prompt_takes_the_title_it_gave_with_it(mem: Memory) -> None:
+    await mem.take(
+        event("prompt.submitted", {"content": "zanzibar plan", "prompt_id": "p0"}, at=T0),
+        event("prompt.submitted", {"content": "harmless", "prompt_id": "p1"}, at=T0 + 5),
+    )
+    [prompt_id] = await mem.one("SELECT id FROM prompts WHERE content = 'zanzibar plan'")
+    ref = EntityRef("prompt", prompt_id)
+    await mem.database.write(SCOPE, lambda tx: forget.forget_entity(SCOPE, tx, mem.indexing, ref))
+    assert (await mem.one("SELECT title FROM sessions"))[0] == "harmless"
+    for table, column in (("change_journal", "state"), ("search_documents", "tokens_title")):
+        hits = await mem.one(f"SELECT count(*) FROM {table} WHERE {column} LIKE '%zanzibar%'")
+        assert hits[0] == 0, table
+    found = await mem.system.parts.state["search"].search(SCOPE, Query("zanzibar"))
+    assert found.hits == ()
+    assert len((await mem.system.parts.state["search"].search(SCOPE, Query("harmless"))).hits) == 1
+
+
+async def test_an_index_made_anew_finds_the_same(mem: Memory) -> None:
+    await mem.take(
+        event("prompt.submitted", {"content": "Make the invoice total right", "prompt_id": "p1"}),
+        event("tool.used", EDIT, at=T0 + 2),
+        event("context.compacted", {"summary": "The invoice total is right"}, at=T0 + 3),
+        event(
+            "observation.added",
+            {"observation_type": "info", "content": "invoice note", "tags": ["money"]},
+            at=T0 + 4,
+        ),
+    )
+    search = mem.system.parts.state["search"]
+    queries = [Query("invoice total"), Query("a.py"), Query("invoice", Filters(tag="money"))]
+    before = [
+        [(h.ref, round(h.relevance, 9)) for h in (await search.search(SCOPE, q)).hits]
+        for q in queries
+    ]
+    count = await mem.database.write(
+        SCOPE, lambda tx: mem.indexing.rebuild(SCOPE, tx, reindex.entries(SCOPE, tx))
+    )
+    after = [
+        [(h.ref, round(h.relevance, 9)) for h in (await search.search(SCOPE, q)).hits]
+        for q in queries
+    ]
+    assert count == 4
+    assert all(before)
+    assert before == after

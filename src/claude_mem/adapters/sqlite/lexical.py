@@ -4,11 +4,12 @@ Owns the table `search_fts` (rowid = document number) and how a plan becomes bou
 own ranking costs as much as a word is frequent (three common words at a million documents: 850 ms),
 so the cost is bounded instead:
 
-- a word is looked up to `PROBE` documents, newest first; if it has fewer, its documents are known
-  and it is *rare*; if not, it is *common* and its frequency is estimated from the span of those;
-- candidates are the documents of the rare words (the rarest first, up to `POSTINGS` of them), best
-  sum of inverse document frequencies first, ties in the order of FTS5's `bm25` while those are few
-  enough, else newest first;
+- a word is looked up to `PROBE` documents (fewer in a small store), newest first; if it has fewer,
+  its documents are known and it is *rare*; if not, it is *common* and its frequency is estimated
+  from the span of those;
+- candidates are the documents of the rare words (the rarest first, up to `POSTINGS_PER_PROBE` times
+  as many), best sum of inverse document frequencies first, ties in the order of FTS5's `bm25` while
+  they are few, else newest first;
 - then the newest documents with all, some, or one of the common words; looking for words together
   takes at most about `SCAN` steps, so in a very large store words that are common but hardly ever
   meet are looked for in its newer part only. The same holds for phrases of common words.
@@ -37,12 +38,12 @@ CREATE: Final = (
 )
 DROP: Final = "DROP TABLE IF EXISTS search_fts"
 
+# A hundredth of the documents, within bounds: a small store answers faster, a large one looks further.
+PROBE_SHARE: Final = 100
+PROBE_MIN: Final = 500
 PROBE: Final = 2_000
-POSTINGS: Final = 6_000
+POSTINGS_PER_PROBE: Final = 3
 SCAN: Final = 100_000
-# bm25 in the engine costs about 3 us a document; a small store gets less of it than a large one.
-_RANKED_SHARE = 100
-_RANKED_MIN, _RANKED_MAX = 500, 4_000
 _MEETING_WORDS = 6
 _PAIRS = 3
 
@@ -112,6 +113,8 @@ class _Search:
         self._required = [*self._tenant, *labels, *(_in_text(_phrase(p)) for p in plan.phrases)]
         self._excluded = _in_text(_either(map(_phrase, plan.excluded))) if plan.excluded else ""
         self._is_filtered = bool(labels or plan.phrases or plan.excluded)
+        self._depth = min(max(plan.documents // PROBE_SHARE, PROBE_MIN), PROBE)
+        self._postings = POSTINGS_PER_PROBE * self._depth
         self._found: dict[int, None] = {}
         self._is_complete = True
 
@@ -150,14 +153,14 @@ class _Search:
     def _probe(self, word: str) -> None:
         """A word's newest documents in the enterprise, and how many it has."""
         expression = " AND ".join([*self._tenant, _in_text(_quoted(word))])
-        numbers = self._match(expression, PROBE)
+        numbers = self._match(expression, self._depth)
         self._lists[word] = numbers
         count = len(numbers)
-        if count == PROBE:
+        if count == self._depth:
             plan = self._plan
             seen = plan.last - numbers[-1] + 1
             share = max(seen / max(plan.last - plan.first + 1, 1), 1e-9)
-            count = min(max(int(PROBE / share), PROBE), max(plan.documents, PROBE))
+            count = min(max(int(count / share), count), max(plan.documents, count))
         self._frequencies[word] = count
 
     def _split(self, words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -166,7 +169,7 @@ class _Search:
         postings = 0
         for index, word in enumerate(words):
             postings += self._frequencies[word]
-            if len(self._lists[word]) >= PROBE or (rare and postings > POSTINGS):
+            if len(self._lists[word]) >= self._depth or (rare and postings > self._postings):
                 return rare, list(words[index:])
             rare.append(word)
         return rare, []
@@ -193,7 +196,7 @@ class _Search:
             for number in self._lists[word]:
                 weights[number] = weights.get(number, 0.0) + weight
         if self._is_filtered:
-            allowed = self._match(self._gated(either), POSTINGS)
+            allowed = self._match(self._gated(either), self._postings)
             weights = {number: weights[number] for number in allowed if number in weights}
         for word in self._plan.words:
             if word not in rare:
@@ -208,8 +211,7 @@ class _Search:
 
     def _places(self, expression: str, weights: dict[int, float]) -> dict[int, int]:
         """The order of FTS5's bm25, where there are more candidates than can be scored."""
-        allowance = min(max(self._plan.documents // _RANKED_SHARE, _RANKED_MIN), _RANKED_MAX)
-        if not self._plan.limit < len(weights) <= allowance or self._is_filtered or self._tenant:
+        if not self._plan.limit < len(weights) <= self._depth or self._is_filtered or self._tenant:
             return {}
         rows = self._cursor.execute(_RANKED, (_in_text(expression), self._plan.limit)).fetchall()
         return {row[0]: place for place, row in enumerate(rows)}
@@ -243,8 +245,8 @@ class _Search:
         """Documents with the phrases and none of the optional words; how many have the phrases."""
         longest = max(self._plan.phrases, key=len)
         floor = self._floor(longest) if len(longest) > 1 else 0
-        numbers = self._match(self._gated(_phrase(longest)), PROBE, floor)
-        self._is_complete = floor == 0 and len(numbers) < PROBE
+        numbers = self._match(self._gated(_phrase(longest)), self._depth, floor)
+        self._is_complete = floor == 0 and len(numbers) < self._depth
         self._note(numbers)
         return len(numbers)
 
@@ -256,7 +258,7 @@ class _Search:
 
     def _floor(self, words: Sequence[str]) -> int:
         """The number below which words that must meet are not looked for: about SCAN steps away."""
-        steps = min(self._frequencies.get(word, PROBE) for word in words)
+        steps = min(self._frequencies[word] for word in words)
         if steps <= SCAN:
             return 0
         plan = self._plan

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections import Counter
+from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, Header, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from claude_mem.domains.access.endpoints import require
-from claude_mem.domains.capture import door
+from claude_mem.domains.capture import door, forget
 from claude_mem.domains.capture.schemas import Accepted, EventBatch
 from claude_mem.domains.capture.service import CaptureService
 from claude_mem.domains.memory import service as memory
+from claude_mem.domains.memory.endpoints import find_project
+from claude_mem.domains.memory.model import EntityRef
+from claude_mem.domains.retrieval.service import IndexingService
 from claude_mem.kernel.clock import now_ms, to_iso
 from claude_mem.kernel.errors import Detail, Invalid
 from claude_mem.kernel.ids import new_id
 from claude_mem.kernel.scope import Scope
-from claude_mem.ports.database import Database
+from claude_mem.ports.database import Database, Tx
 
 router = APIRouter(tags=["Capture"])
 Writer = Annotated[Scope, require("events:write")]
@@ -28,12 +32,20 @@ def _service(request: Request) -> CaptureService:
     return service
 
 
-async def _json(request: Request) -> Any:
+async def take_events(service: CaptureService, scope: Scope, raw: bytes) -> bytes:
+    """The body of `POST /events` in, the body of its answer out. The API's hot path calls this directly."""
     try:
-        return orjson.loads(await request.body())
+        body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         message = f"not JSON: {error}"
         raise Invalid(message, details=(Detail("body", message),)) from error
+    if not isinstance(body, dict) or set(body) != {"events"}:
+        raise Invalid(
+            "the body is an object with one field: events",
+            details=(Detail("events", "expected {'events': [...]} and nothing else"),),
+        )
+    receipt = await service.accept(scope, body["events"])
+    return orjson.dumps({"accepted": receipt.accepted, "duplicates": receipt.duplicates})
 
 
 @router.post(
@@ -56,15 +68,8 @@ async def _json(request: Request) -> Any:
 )
 async def post_events(request: Request, scope: Writer) -> Response:
     """All of the batch or none: a fault names its index and field."""
-    body = await _json(request)
-    if not isinstance(body, dict) or set(body) != {"events"}:
-        raise Invalid(
-            "the body is an object with one field: events",
-            details=(Detail("events", "expected {'events': [...]} and nothing else"),),
-        )
-    receipt = await _service(request).accept(scope, body["events"])
-    answer = {"accepted": receipt.accepted, "duplicates": receipt.duplicates}
-    return Response(orjson.dumps(answer), status_code=202, media_type="application/json")
+    answer = await take_events(_service(request), scope, await request.body())
+    return Response(answer, status_code=202, media_type="application/json")
 
 
 @router.post("/hooks/{agent}", summary="A hook's raw payload, as the agent wrote it")
@@ -106,6 +111,20 @@ class NewObservationBody(_Body):
     importance: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
+class ForgetBody(_Body):
+    """What to forget: the last turn, a whole session, or one thing."""
+
+    what: Literal["last", "session", "prompt", "observation", "summary", "code_change"]
+    id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    project: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+
+
+class Forgotten(BaseModel):
+    """What was taken out, by kind."""
+
+    forgotten: dict[str, int]
+
+
 class Taken(BaseModel):
     """The id of the event that now stands for what was handed in."""
 
@@ -144,3 +163,25 @@ async def post_observation(request: Request, scope: Writer, body: NewObservation
     """The same path as an event: durable when this answers, searchable a moment later."""
     data = body.model_dump(exclude_none=True, exclude={"session_id"})
     return await _hand_in(request, scope, body.session_id, "observation.added", data)
+
+
+@router.post("/forget", summary="Take something out for good")
+async def post_forget(
+    request: Request, scope: Annotated[Scope, require("forget:write")], body: ForgetBody
+) -> Forgotten:
+    """Rows, search index and journal; what is still waiting to be indexed is indexed first."""
+    if body.what != "last" and body.id is None:
+        raise Invalid("id: needed", details=(Detail("id", f"say which {body.what}"),))
+    await _service(request).drain_all()
+    database: Database = request.app.state.database
+    indexing: IndexingService = request.app.state.indexing
+
+    def work(tx: Tx) -> list[EntityRef]:
+        if body.what == "last":
+            return forget.forget_last(scope, tx, indexing, find_project(scope, tx, body.project))
+        if body.what == "session":
+            return forget.forget_session(scope, tx, indexing, str(body.id))
+        return forget.forget_entity(scope, tx, indexing, EntityRef(body.what, str(body.id)))
+
+    refs = await database.write(scope, work)
+    return Forgotten(forgotten=dict(Counter(ref.kind for ref in refs)))

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import structlog
 
-from claude_mem.domains.capture import repository
+from claude_mem.domains.capture import reindex, repository
 from claude_mem.domains.capture.service import CaptureService
 from claude_mem.domains.capture.transcripts import Position, read_new
 from claude_mem.domains.capture.transcripts.reader import IDLE_SECONDS
+from claude_mem.domains.retrieval.service import IndexingService
 from claude_mem.kernel.clock import now_ms
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Database, Tx
@@ -86,3 +87,18 @@ def _readable(path: Path) -> bool:
     except OSError:
         return False
     return path.suffix == ".jsonl" and found.st_uid == os.getuid()
+
+
+class RebuildIndex:
+    """The handler of `index.rebuild`: the search index made anew from the rows, in one transaction."""
+
+    def __init__(self, database: Database, indexing: IndexingService) -> None:
+        self._database = database
+        self._indexing = indexing
+
+    async def run(self, scope: Scope, _job: Job) -> None:
+        """Searches see the old index until the new one is committed."""
+        count = await self._database.write(
+            scope, lambda tx: self._indexing.rebuild(scope, tx, reindex.entries(scope, tx))
+        )
+        _log.info("index.rebuilt", documents=count)

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from claude_mem.domains.capture.observe import Seen, see_failure, see_success
-from claude_mem.domains.capture.sessions import TITLE_CHARS, UNTITLED, OpenSession
+from claude_mem.domains.capture.sessions import OpenSession
 from claude_mem.domains.memory.model import (
+    TITLE_CHARS,
+    UNTITLED,
     EntityRef,
     NewCodeChange,
     NewObservation,
@@ -93,10 +95,10 @@ def _prompt(built: Built, context: Context) -> EntityRef | None:
         return None
     if context.data.get("machine"):
         return _text_row(built, context, "system", content)
-    made = _text_row(built, context, "user", content)
-    session.last_prompt_id = made.id
     if session.title == UNTITLED:
         session.entitle(content)
+    made = _text_row(built, context, "user", content)
+    session.last_prompt_id = made.id
     return made
 
 

@@ -7,15 +7,20 @@ from typing import Any
 
 from claude_mem.domains.access import service as access
 from claude_mem.domains.memory import service as memory
-from claude_mem.domains.memory.model import NewSession, Recording, SessionPatch, preview
+from claude_mem.domains.memory.model import (
+    TITLE_CHARS,
+    UNTITLED,
+    NewSession,
+    Recording,
+    SessionPatch,
+    preview,
+)
 from claude_mem.kernel.clock import from_iso
 from claude_mem.kernel.ids import deterministic_id
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
 
 Event = dict[str, Any]
-UNTITLED = "Untitled session"
-TITLE_CHARS = 120
 
 
 @dataclass(slots=True)

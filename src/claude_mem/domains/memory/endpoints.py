@@ -1,21 +1,18 @@
-"""Reading what is remembered, taking it out, and letting it go."""
+"""Reading what is remembered, and taking it out."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict
 
 from claude_mem.domains.access import service as access
 from claude_mem.domains.access.endpoints import require
 from claude_mem.domains.memory import service
-from claude_mem.domains.memory.model import EntityRef
-from claude_mem.domains.memory.schemas import Forgotten, Page, decode_cursor, encode_cursor, wire
+from claude_mem.domains.memory.schemas import Page, decode_cursor, encode_cursor, wire
 from claude_mem.kernel.clock import parse_moment
 from claude_mem.kernel.errors import Detail, Invalid, NotFound
 from claude_mem.kernel.scope import Scope
@@ -51,7 +48,7 @@ async def get_sessions(
     after = decode_cursor(cursor)
 
     def work(tx: Tx) -> list[dict[str, Any]]:
-        project_id = _project(scope, tx, project)
+        project_id = find_project(scope, tx, project)
         return service.list_sessions(scope, tx, project_id=project_id, after=after, limit=limit + 1)
 
     rows = await _database(request).read(scope, work)
@@ -140,38 +137,6 @@ def _next_rows(
     return lambda tx: service.export_page(scope, tx, table, after, since)
 
 
-class ForgetBody(BaseModel):
-    """What to forget: the last turn, a whole session, or one thing."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    what: Literal["last", "session", "prompt", "observation", "summary", "code_change"]
-    id: str | None = None
-    project: str | None = None
-
-
-@router.post("/forget", summary="Take something out for good")
-async def forget(
-    request: Request, scope: Annotated[Scope, require("forget:write")], body: ForgetBody
-) -> Forgotten:
-    """Rows, search index and journal; what is still waiting to be indexed is indexed first."""
-    if body.what != "last" and not body.id:
-        raise Invalid("id: needed", details=(Detail("id", f"say which {body.what}"),))
-    await request.app.state.capture.drain_all()
-    index = request.app.state.indexing
-
-    def work(tx: Tx) -> list[EntityRef]:
-        if body.what == "last":
-            project_id = _project(scope, tx, body.project)
-            return service.forget_last(scope, tx, index, project_id)
-        if body.what == "session":
-            return service.forget_session(scope, tx, index, str(body.id))
-        return service.forget_entity(scope, tx, index, EntityRef(body.what, str(body.id)))
-
-    refs = await _database(request).write(scope, work)
-    return Forgotten(forgotten=dict(Counter(ref.kind for ref in refs)))
-
-
 async def _entity(request: Request, scope: Scope, kind: str, entity_id: str) -> dict[str, Any]:
     row = await _database(request).read(
         scope, lambda tx: service.get_entity(scope, tx, kind, entity_id)
@@ -179,7 +144,8 @@ async def _entity(request: Request, scope: Scope, kind: str, entity_id: str) -> 
     return wire(row)
 
 
-def _project(scope: Scope, tx: Tx, wanted: str | None) -> str | None:
+def find_project(scope: Scope, tx: Tx, wanted: str | None) -> str | None:
+    """The project a person means by id, path or name. Raises NotFound, or Invalid where several share the name."""
     if wanted is None:
         return None
     found = access.match_projects(scope, tx, wanted)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 PREVIEW_CHARS = 280
+TITLE_CHARS = 120
+UNTITLED = "Untitled session"
 
 
 def preview(text: str, limit: int = PREVIEW_CHARS) -> str:
@@ -184,11 +186,3 @@ class EntityRef:
 
     kind: str
     id: str
-
-
-class IndexRemoval(Protocol):
-    """What `memory` needs of the search index when it forgets (implemented by `retrieval`)."""
-
-    def remove(self, tx: Any, scope: Any, refs: list[EntityRef]) -> None:
-        """Take the entities out of every index, in the same transaction."""
-        ...

@@ -25,12 +25,6 @@ class Page(BaseModel):
     next_cursor: str | None
 
 
-class Forgotten(BaseModel):
-    """What was taken out, by kind."""
-
-    forgotten: dict[str, int]
-
-
 def wire(row: dict[str, Any]) -> dict[str, Any]:
     """A row as JSON: moments as ISO 8601, `x_json` columns as `x`."""
     shown: dict[str, Any] = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from claude_mem.domains.memory.model import EntityRef, IndexRemoval, Recording, SessionRef
+from claude_mem.domains.memory.model import EntityRef, Recording, SessionRef
 from claude_mem.domains.memory.repository import forgetting, reading, recording
 from claude_mem.kernel.clock import now_ms
 from claude_mem.kernel.errors import NotFound
@@ -111,30 +111,30 @@ def history(scope: Scope, tx: Tx, kind: str, entity_id: str) -> Iterator[Row]:
     return reading.journal_of(scope, tx, kind, entity_id)
 
 
-def forget_last(
-    scope: Scope, tx: Tx, index: IndexRemoval, project_id: str | None
-) -> list[EntityRef]:
-    """Forget the last turn: the newest prompt and everything of its session since. Raises NotFound."""
+def last_turn(scope: Scope, tx: Tx, project_id: str | None) -> list[EntityRef]:
+    """The newest prompt a person wrote, and everything of its session since. Raises NotFound."""
     found = forgetting.last_turn(scope, tx, project_id)
     if found is None:
         raise NotFound("there is nothing to forget")
-    refs = forgetting.entities_since(scope, tx, *found)
-    return _forget(scope, tx, index, refs)
+    return forgetting.entities_since(scope, tx, *found)
 
 
-def forget_session(scope: Scope, tx: Tx, index: IndexRemoval, session_id: str) -> list[EntityRef]:
-    """Forget everything a session holds. Raises NotFound."""
+def whole_session(scope: Scope, tx: Tx, session_id: str) -> list[EntityRef]:
+    """Everything a session holds. Raises NotFound."""
     row = get_session(scope, tx, session_id)
-    return _forget(scope, tx, index, forgetting.entities_since(scope, tx, row["id"], 0))
+    return forgetting.entities_since(scope, tx, row["id"], 0)
 
 
-def forget_entity(scope: Scope, tx: Tx, index: IndexRemoval, ref: EntityRef) -> list[EntityRef]:
-    """Forget one thing. Raises NotFound."""
-    get_entity(scope, tx, ref.kind, ref.id)
-    return _forget(scope, tx, index, [ref])
+def erase(scope: Scope, tx: Tx, refs: Sequence[EntityRef]) -> list[str]:
+    """Delete rows and what the journal says of them; returns the sessions whose title went with them.
+
+    The search index is not memory's: whoever calls this takes the entities out of it in the same transaction.
+    """
+    return forgetting.erase(scope, tx, refs, now_ms())
 
 
-def _forget(scope: Scope, tx: Tx, index: IndexRemoval, refs: list[EntityRef]) -> list[EntityRef]:
-    index.remove(scope, tx, refs)
-    forgetting.erase(scope, tx, refs, now_ms())
-    return refs
+def session_rows(
+    scope: Scope, tx: Tx, kind: str, after: str | None, session_id: str | None
+) -> list[Row]:
+    """The next rows of a kind in order of id, with session and project: what an index is made from."""
+    return reading.index_page(scope, tx, kind, after=after, session_id=session_id, limit=_PAGE)

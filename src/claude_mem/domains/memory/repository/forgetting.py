@@ -7,11 +7,12 @@ The journal keeps one tombstone an entity (its last version, no state), so that 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
 from claude_mem.domains.memory import tables as t
-from claude_mem.domains.memory.model import EntityRef
+from claude_mem.domains.memory.model import TITLE_CHARS, UNTITLED, EntityRef, preview
 from claude_mem.kernel.ids import new_id
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
@@ -53,40 +54,81 @@ def entities_since(scope: Scope, tx: Tx, session_id: str, since: int) -> list[En
     return refs
 
 
-def erase(scope: Scope, tx: Tx, refs: Sequence[EntityRef], now: int) -> int:
-    """Delete the rows, their keys and what the journal says of them; returns how many rows went.
+def erase(scope: Scope, tx: Tx, refs: Sequence[EntityRef], now: int) -> list[str]:
+    """Delete the rows, and what the journal says of them; returns the sessions that lost their title.
 
-    The ledger of event ids stays (an id and a time, nothing of what was said), so that a late second delivery does not
-    bring the forgotten back; natural keys stay for the same reason, pointing at the tombstone.
+    The ledger of event ids and the natural keys stay (ids and hashes, nothing of what was said), so that a late second
+    delivery does not bring the forgotten back.
     """
-    journal, gone = t.change_journal, 0
+    titles = _titles_taken(scope, tx, refs)
     for ref in refs:
         table = _BY_KIND[ref.kind]
-        deleted = tx.execute(
-            sa.delete(table).where(
-                table.c.enterprise_id == scope.enterprise_id, table.c.id == ref.id
-            )
-        ).rowcount
-        if not deleted:
+        mine = sa.and_(table.c.enterprise_id == scope.enterprise_id, table.c.id == ref.id)
+        if tx.execute(sa.delete(table).where(mine)).rowcount:
+            _blank_journal(scope, tx, ref, now, {"forgotten": True})
+    for session_id in titles:
+        _retitle(scope, tx, session_id, now)
+    return titles
+
+
+def _titles_taken(scope: Scope, tx: Tx, refs: Sequence[EntityRef]) -> list[str]:
+    """Sessions whose title repeats a prompt that is about to go."""
+    p, s = t.prompts, t.sessions
+    taken = []
+    for ref in refs:
+        if ref.kind != "prompt":
             continue
-        gone += 1
-        mine = sa.and_(
-            journal.c.enterprise_id == scope.enterprise_id,
-            journal.c.entity_id == ref.id,
-            journal.c.kind == ref.kind,
+        row = tx.execute(
+            sa.select(p.c.content, s.c.id, s.c.title)
+            .join(s, sa.and_(s.c.enterprise_id == p.c.enterprise_id, s.c.id == p.c.session_id))
+            .where(p.c.enterprise_id == scope.enterprise_id, p.c.id == ref.id)
+        ).first()
+        if row is not None and preview(row[0], TITLE_CHARS) == row[2]:
+            taken.append(str(row[1]))
+    return taken
+
+
+def _retitle(scope: Scope, tx: Tx, session_id: str, now: int) -> None:
+    """Name a session after the first prompt that is left, and forget its earlier names."""
+    p, s = t.prompts, t.sessions
+    first = tx.execute(
+        sa.select(p.c.content)
+        .where(
+            p.c.enterprise_id == scope.enterprise_id,
+            p.c.session_id == session_id,
+            p.c.prompt_type == "user",
         )
-        last = tx.execute(sa.select(sa.func.max(journal.c.version)).where(mine)).scalar() or 0
-        tx.execute(sa.update(journal).where(mine).values(state=sa.null()))
-        tx.execute(
-            sa.insert(journal).values(
-                enterprise_id=scope.enterprise_id,
-                id=new_id(now),
-                kind=ref.kind,
-                entity_id=ref.id,
-                version=last + 1,
-                at=now,
-                actor=scope.user_id,
-                state={"forgotten": True},
-            )
+        .order_by(p.c.occurred_at, p.c.id)
+        .limit(1)
+    ).scalar()
+    title = UNTITLED if first is None else preview(first, TITLE_CHARS)
+    tx.execute(
+        sa.update(s)
+        .where(s.c.enterprise_id == scope.enterprise_id, s.c.id == session_id)
+        .values(title=title, version=s.c.version + 1)
+    )
+    _blank_journal(scope, tx, EntityRef("session", session_id), now, {"title": title})
+
+
+def _blank_journal(scope: Scope, tx: Tx, ref: EntityRef, now: int, state: dict[str, Any]) -> None:
+    """Empty every earlier state of an entity and append the one given."""
+    journal = t.change_journal
+    mine = sa.and_(
+        journal.c.enterprise_id == scope.enterprise_id,
+        journal.c.entity_id == ref.id,
+        journal.c.kind == ref.kind,
+    )
+    last = tx.execute(sa.select(sa.func.max(journal.c.version)).where(mine)).scalar() or 0
+    tx.execute(sa.update(journal).where(mine).values(state=sa.null()))
+    tx.execute(
+        sa.insert(journal).values(
+            enterprise_id=scope.enterprise_id,
+            id=new_id(now),
+            kind=ref.kind,
+            entity_id=ref.id,
+            version=last + 1,
+            at=now,
+            actor=scope.user_id,
+            state=state,
         )
-    return gone
+    )

@@ -120,6 +120,23 @@ def _with_session(scope: Scope, table: sa.Table, ids: Sequence[str]) -> Any:
     )
 
 
+def index_page(
+    scope: Scope, tx: Tx, kind: str, *, after: str | None, session_id: str | None, limit: int
+) -> list[Row]:
+    """Rows of a kind in order of id, with what the search index wants of their session."""
+    table, s = _TABLES[kind], t.sessions
+    query = (
+        sa.select(table, s.c.project_id, s.c.role, s.c.title.label("session_title"))
+        .join(s, sa.and_(s.c.enterprise_id == table.c.enterprise_id, s.c.id == table.c.session_id))
+        .where(table.c.enterprise_id == scope.enterprise_id)
+    )
+    if after is not None:
+        query = query.where(table.c.id > after)
+    if session_id is not None:
+        query = query.where(table.c.session_id == session_id)
+    return _rows(tx, query.order_by(table.c.id).limit(limit))
+
+
 def page(
     scope: Scope, tx: Tx, table_name: str, *, after: str | None, limit: int, since: int | None
 ) -> list[Row]:
