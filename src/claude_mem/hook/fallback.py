@@ -15,6 +15,9 @@ from claude_mem.kernel.redact import mask_text, mask_tree
 AGENT = "claude-code"
 WARN_SECONDS = 60
 KEPT_OF_OVERLONG = 1 << 20  # bytes of a payload over the size limit that are kept as text
+# Where the client shows a `systemMessage` to the person (and does not give it to the model). What is
+# lost must be seen; stderr of a hook that succeeds is not.
+SHOWN_ON = ("SessionStart", "UserPromptSubmit", "PostToolUse", "PostToolUseFailure")
 UNSURE_TAIL = 1 << 14  # cut off its end after masking: a secret cut in two is not recognised
 
 
@@ -104,9 +107,12 @@ def _refuse(folder: str, event: str, why: str) -> None:
         count_refused(folder, event)
     except OSError as problem:  # the disk that refuses the event may refuse its count too
         why += f" (nor counted: {problem})"
-    _note(folder, why)
+    _note(folder, why, shown=event in SHOWN_ON)
 
 
-def _note(folder: str, text: str) -> None:
+def _note(folder: str, text: str, shown: bool = False) -> None:
+    """One line on stderr, and before the person's eyes where `shown`; at most once a minute."""
     if is_due(folder + "/spool/.noted", WARN_SECONDS):
         os.write(2, f"claude-mem: {text}\n".encode())
+        if shown:
+            os.write(1, json.dumps({"systemMessage": f"claude-mem: {text}"}).encode())
