@@ -75,7 +75,7 @@ def parse(raw: bytes) -> tuple[dict[str, Any] | None, str]:
     except UnicodeDecodeError:
         return None, NOT_UTF8
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        value = _DECODER.decode(text)
         if b"\\ud" in raw or b"\\uD" in raw:
             value = _without_lone_surrogates(value)
     except (ValueError, RecursionError):
@@ -85,10 +85,13 @@ def parse(raw: bytes) -> tuple[dict[str, Any] | None, str]:
     return value, ""
 
 
+def _without_lone_surrogates(value: Any) -> Any:
+    """Half a surrogate pair is in no encoding; it becomes a question mark."""
+    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+
+
 def _no_constant(_name: str) -> None:
     """NaN and Infinity are not JSON, and no one further on could write them."""
 
 
-def _without_lone_surrogates(value: Any) -> Any:
-    """Half a surrogate pair is in no encoding; it becomes a question mark."""
-    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
