@@ -12,7 +12,7 @@ import typer
 from claude_mem.cli.connection import worker_client
 from claude_mem.cli.output import console
 
-_QUESTIONS = ("why did the booking overlap check fail", "为什么")
+_QUESTIONS = ("why not serializable isolation", "提醒 重复 发送")
 
 
 def register(app: typer.Typer) -> None:
@@ -75,6 +75,6 @@ def _load(home: Path, folder: Path, name: str) -> None:
 def _search(client: Any) -> None:
     from claude_mem.cli.search import render
 
-    question = _QUESTIONS[0]
-    console().print(f"\n$ claude-mem search {question}", markup=False)
-    render(console(), client.search(question, limit=3))
+    for question in _QUESTIONS:
+        console().print(f"\n$ claude-mem search {question}", markup=False)
+        render(console(), client.search(question, limit=3))
