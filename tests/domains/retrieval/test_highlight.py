@@ -26,16 +26,16 @@ from claude_mem.domains.retrieval.highlight import WINDOW_CHARS, Wanted, highlig
     ],
 )
 def test_marks(text: str, words: list[str], expected: str) -> None:
-    assert highlights(text, Wanted.of(words)) == [expected]
+    assert highlights(text, Wanted(words)) == [expected]
 
 
 def test_nothing_matches() -> None:
-    assert highlights("some text", Wanted.of(["other"])) == []
+    assert highlights("some text", Wanted(["other"])) == []
 
 
 def test_the_passage_with_most_of_the_query_is_chosen() -> None:
     text = "pool " + "x " * 300 + "the connection pool was exhausted " + "y " * 300
-    (passage,) = highlights(text, Wanted.of(["connect", "pool", "exhaust"]))
+    (passage,) = highlights(text, Wanted(["connect", "pool", "exhaust"]))
     assert passage.count("<mark>") == 3
     assert passage.startswith("…")
     assert passage.endswith("…")
@@ -44,7 +44,7 @@ def test_the_passage_with_most_of_the_query_is_chosen() -> None:
 
 def test_further_passages_in_the_order_of_the_text() -> None:
     text = "alpha " + "x " * 300 + "beta alpha " + "y " * 300
-    first, second = highlights(text, Wanted.of(["alpha", "beta"]), windows=2)
+    first, second = highlights(text, Wanted(["alpha", "beta"]), windows=2)
     assert "<mark>beta</mark>" in second
     assert first.startswith("<mark>alpha</mark>")
 
@@ -52,7 +52,7 @@ def test_further_passages_in_the_order_of_the_text() -> None:
 @given(st.text(max_size=500), st.integers(0, 20))
 def test_the_text_cannot_break_out(text: str, pick: int) -> None:
     words = analysis.tokens(text)
-    wanted = Wanted.of(words[pick : pick + 3] or ["x"])
+    wanted = Wanted(words[pick : pick + 3] or ["x"])
     for passage in highlights(text, wanted, windows=2):
         assert not re.search(r"<(?!/?mark>)", passage)
         assert passage.count("<mark>") == passage.count("</mark>") > 0

@@ -32,7 +32,7 @@ from claude_mem.domains.retrieval.query import (
         ("-数据", ParsedQuery(excluded=(("数据",),))),
         ("rm -rf x --force", ParsedQuery(terms=("rm", "rf", "x", "forc"))),
         ("getUser*", ParsedQuery(prefixes=(Prefix("getuser", ("getus",)),))),
-        ("src/au*", ParsedQuery(terms=("src",), prefixes=(Prefix("au"),))),
+        ("src/x1y*", ParsedQuery(terms=("src",), prefixes=(Prefix("x1y"),))),
         ("runn*", ParsedQuery(prefixes=(Prefix("runn", ("run",)),))),
         ("a1b2c3d", ParsedQuery(prefixes=(Prefix("a1b2c3d"),))),
         ("数据*", ParsedQuery(terms=("数据",))),

@@ -8,39 +8,75 @@ there is marked here: stems, parts of identifiers, pairs of characters.
 from __future__ import annotations
 
 import html
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from claude_mem.domains.retrieval import analysis
 
 WINDOW_CHARS: Final = 160
-# Only this much of a text is looked through for highlights: its head and its tail.
-_HEAD_CHARS = 6_000
+# Only this much of a text is looked through: its head and its tail.
+_HEAD_CHARS = 8_000
 _TAIL_CHARS = 2_000
+# ... and only this much word by word, when a quick look finds nothing (folded letters, odd stems).
+_THOROUGH_CHARS = 2_000
+_MAX_MATCHES = 200
+_MAX_PIECE = 256
 
 
-@dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to mark: whole tokens, and beginnings of tokens."""
+    """What to mark: the words of a query as the ranking writes them, a beginning ending in `*`."""
 
-    tokens: frozenset[str]
-    prefixes: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, words: Collection[str]) -> Wanted:
-        """From words as the ranking writes them: a beginning ends in `*`."""
-        return cls(
-            frozenset(word for word in words if not word.endswith("*")),
-            tuple(word[:-1] for word in words if word.endswith("*")),
-        )
+    def __init__(self, words: Collection[str]) -> None:
+        self._tokens = frozenset(word for word in words if not word.endswith("*"))
+        self._prefixes = tuple(word[:-1] for word in words if word.endswith("*"))
+        dense = [re.escape(token) for token in self._tokens if analysis.is_dense(token)]
+        # A stem ends in `i` where the word has `y` or `ies`.
+        plain = [
+            re.escape(token.removesuffix("i") if len(token) > 2 else token)
+            for token in (*self._tokens, *self._prefixes)
+            if not analysis.is_dense(token)
+        ]
+        self._dense = re.compile(f"(?=({'|'.join(dense)}))") if dense else None
+        self._plain = re.compile("|".join(sorted(plain, reverse=True)), re.I) if plain else None
 
     def match(self, tokens: tuple[str, ...]) -> str | None:
         """The first of the tokens that is wanted."""
         for token in tokens:
-            if token in self.tokens or (self.prefixes and token.startswith(self.prefixes)):
+            if token in self._tokens or (self._prefixes and token.startswith(self._prefixes)):
                 return token
         return None
+
+    def find(self, text: str) -> Iterator[tuple[int, int, str]]:
+        """(start, end, word) of matches: quickly, by looking for the words' letters first."""
+        if self._dense is not None:
+            for hit in self._dense.finditer(text):
+                yield hit.start(), hit.start() + len(hit[1]), hit[1]
+        if self._plain is not None:
+            seen = 0
+            for hit in self._plain.finditer(text):
+                if hit.start() >= seen:
+                    start, seen = _piece(text, hit.start(), hit.end())
+                    yield from self.find_thoroughly(text, start, seen)
+
+    def find_thoroughly(self, text: str, start: int, end: int) -> Iterator[tuple[int, int, str]]:
+        """(start, end, word) of matches between two positions, chunk by chunk."""
+        for begin, finish, tokens in analysis.spans(text, start, end):
+            word = self.match(tokens)
+            if word is not None:
+                yield begin, finish, word
+
+
+def _piece(text: str, start: int, end: int) -> tuple[int, int]:
+    """What lies around a hit without white space between, within bounds."""
+    low, high = max(start - _MAX_PIECE, 0), min(end + _MAX_PIECE, len(text))
+    while start > low and not text[start - 1].isspace():
+        start -= 1
+    while end < high and not text[end].isspace():
+        end += 1
+    return start, end
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,25 +92,26 @@ def highlights(text: str, wanted: Wanted, windows: int = 1, width: int = WINDOW_
 
     In the order of the text; empty when nothing matches.
     """
-    matches = _matches(text, wanted)
+    found = matches = _matches(text, wanted)
     passages: list[tuple[int, int]] = []
     while matches and len(passages) < windows:
         start, end = _best_window(text, matches, width)
         passages.append((start, end))
         matches = [match for match in matches if match.end <= start or match.start >= end]
-    found = _matches(text, wanted) if passages else []
     return [_render(text, start, end, found) for start, end in sorted(passages)]
 
 
 def _matches(text: str, wanted: Wanted) -> list[_Match]:
-    """Where wanted tokens come from, in order; overlapping pairs of characters are joined."""
-    found: list[_Match] = []
-    for offset, part in _parts(text):
-        for start, end, tokens in analysis.spans(part):
-            word = wanted.match(tokens)
-            if word is not None:
-                found.append(_Match(offset + start, offset + end, word))
-    return found
+    """Where wanted words are, in order."""
+    found = [
+        _Match(offset + start, offset + end, word)
+        for offset, part in _parts(text)
+        for start, end, word in islice(wanted.find(part), _MAX_MATCHES)
+    ]
+    if not found:
+        end = min(len(text), _THOROUGH_CHARS)
+        found = [_Match(*match) for match in wanted.find_thoroughly(text, 0, end)]
+    return sorted(found, key=lambda match: match.start)
 
 
 def _parts(text: str) -> list[tuple[int, str]]:

@@ -162,6 +162,7 @@ def mark_current(scope: Scope, tx: Tx) -> None:
 
 
 _LOADED = (
+    search_documents.c.enterprise_id,
     search_documents.c.id,
     search_documents.c.kind,
     search_documents.c.entity_id,
@@ -178,11 +179,12 @@ def load(scope: Scope, tx: Tx, numbers: Sequence[int]) -> list[StoredDocument]:
     d = search_documents
     found: list[StoredDocument] = []
     for chunk in _chunks(numbers):
-        query = sa.select(*_LOADED).where(
-            d.c.id.in_(chunk), d.c.enterprise_id == scope.enterprise_id
-        )
+        # The enterprise is compared here: in the statement it makes SQLite walk all of its documents.
         found += [
             StoredDocument(number, EntityRef(kind, entity), *rest)
-            for number, kind, entity, *rest in tx.execute(query)
+            for enterprise, number, kind, entity, *rest in tx.execute(
+                sa.select(*_LOADED).where(d.c.id.in_(chunk))
+            )
+            if enterprise == scope.enterprise_id
         ]
     return found

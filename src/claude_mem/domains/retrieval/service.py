@@ -36,9 +36,9 @@ from claude_mem.ports.database import Database, Tx
 from claude_mem.ports.lexical import LexicalDocument, LexicalIndex, LexicalPlan
 
 # How many documents are scored: enough that a page is never cut short by the engine's first guess.
-CANDIDATES: Final = 240
+CANDIDATES: Final = 150
 MAX_CANDIDATES: Final = 2_000
-_SPARE = 120
+_SPARE = 60
 _REBUILD_BATCH = 500
 _REMOVE_PAGE = 5_000
 
@@ -235,7 +235,7 @@ def _hit(
 ) -> Hit:
     score = scorer.explain(*_fields(document))
     in_fields = (("title", score.in_title), ("content", score.in_body))
-    wanted = Wanted.of([word for word, _ in score.parts])
+    wanted = Wanted([word for word, _ in score.parts])
     passages = highlights(text_of(row), wanted)
     if not passages and score.in_title:
         passages = highlights(title_of(row), wanted)
