@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from claude_mem.adapters.sqlite import connection as engine
 from claude_mem.hook.home import (
     APPLICATION_ID,
     default_home,
@@ -116,3 +117,20 @@ def test_opting_out_holds_up_to_the_git_root(
     if git:
         (tmp_path / git / ".git").write_text("gitdir: elsewhere")  # a worktree's is a file
     assert is_opted_out(str(tmp_path / asked)) is expected
+
+
+def test_the_engine_marks_its_databases_with_the_same_number() -> None:
+    assert engine.APPLICATION_ID == APPLICATION_ID
+
+
+def test_the_second_home_is_used_once_install_made_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    base = make_private_folder(tmp_path / "base")
+    monkeypatch.setenv("CLAUDE_MEM_HOME", str(base))
+    database(base / "claude-mem.db", 0)
+    assert default_home() == base
+    ensure_token(base / "v2")
+    assert default_home() == base / "v2"
+    database(base / "ours.db", APPLICATION_ID).replace(base / "claude-mem.db")
+    assert default_home() == base
