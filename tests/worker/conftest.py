@@ -81,6 +81,19 @@ class Folder:
         assert isinstance(found, dict)
         return found
 
+    def kill_both(self) -> None:
+        """The worker and then its supervisor, so that neither can bring the other back."""
+        worker, supervisor = self.worker().pid, self.supervisor().pid
+        assert worker is not None
+        assert supervisor is not None
+        os.kill(supervisor, signal.SIGSTOP)
+        os.kill(worker, signal.SIGKILL)
+        os.kill(supervisor, signal.SIGKILL)
+        eventually(
+            lambda: not any(map(holder, (self.files.worker_lock, self.files.supervisor_lock))),
+            "both ends",
+        )
+
     def tear_down(self) -> None:
         with contextlib.suppress(OSError):
             self.script()

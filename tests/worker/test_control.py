@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -95,12 +94,11 @@ def test_stop_of_a_folder_that_never_was(tmp_path: Path) -> None:
 def test_stop_says_who_does_not_stop_and_kills_nobody(folder: Any) -> None:
     folder.script(ignore_term=True)
     begin(folder)
-    worker, supervisor = folder.worker().pid, folder.supervisor().pid
+    worker = folder.worker().pid
     stopped = stop(folder.home, timeout=0.3)
     assert (stopped.state, stopped.ok, stopped.pid) == ("still_running", False, worker)
     assert birth_mark(worker) is not None
-    os.kill(supervisor, signal.SIGKILL)
-    os.kill(worker, signal.SIGKILL)
+    folder.kill_both()
 
 
 def test_stop_asks_a_worker_without_supervisor_itself(folder: Any, wait_for: Wait) -> None:

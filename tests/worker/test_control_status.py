@@ -1,8 +1,6 @@
 """What is told about a data folder, in every state of its worker."""
 
 import json
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,8 +155,7 @@ def test_half_a_door_is_none(tmp_path: Path, content: str) -> None:
 
 def test_a_door_where_nobody_listens(folder: Any, wait_for: Wait) -> None:
     start(folder.home, 30, worker=folder.argv)
-    os.kill(folder.supervisor().pid, signal.SIGKILL)
-    os.kill(folder.runs()[0], signal.SIGKILL)
+    folder.kill_both()
     door = folder.files.door
     door.write_text(f"unix:{folder.home}/nobody.sock\ntoken\n")
     assert health(folder.files) is None

@@ -102,6 +102,7 @@ def test_taking_it_twice_is_taking_it_once(path: Path) -> None:
     lock.release()
     lock.release()
     assert holder(path) is None
+    assert path.read_bytes() == b""  # nobody is named to whoever meets the next holder unsigned
 
 
 def test_the_file_is_private_whatever_it_was(path: Path) -> None:

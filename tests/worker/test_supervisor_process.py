@@ -118,10 +118,8 @@ def test_an_adopted_worker_is_started_again_when_it_dies(folder: Any, wait_for: 
 
 def test_both_killed_at_once_can_be_started_again(folder: Any, wait_for: Wait) -> None:
     folder.launch()
-    worker, supervisor = folder.worker().pid, folder.supervisor().pid
-    os.kill(supervisor, signal.SIGKILL)
-    os.kill(worker, signal.SIGKILL)
-    wait_for(lambda: gone(worker) and gone(supervisor), "both ends")
+    folder.worker()
+    folder.kill_both()
     assert folder.files.door.exists()  # a door where nobody listens
     folder.launch()
     wait_for(lambda: len(folder.runs()) >= 2, "a second worker")
@@ -165,6 +163,25 @@ def test_a_removed_data_folder_leaves_no_process(
     folder.home.rename(tmp_path / "elsewhere")
     wait_for(lambda: gone(worker) and gone(supervisor), "both ends")
     folder.home.mkdir()
+
+
+def test_a_worker_without_supervisor_ends_with_its_data_folder(
+    folder: Any, wait_for: Wait, tmp_path: Path
+) -> None:
+    folder.launch()
+    worker, supervisor = folder.worker().pid, folder.supervisor().pid
+    os.kill(supervisor, signal.SIGSTOP)  # it must not be the one that notices
+    folder.home.rename(tmp_path / "elsewhere")
+    os.kill(supervisor, signal.SIGKILL)
+    wait_for(lambda: gone(worker) and gone(supervisor), "both ends")
+    assert not folder.home.exists()
+    folder.home.mkdir()
+
+
+def test_a_supervisor_does_not_bring_a_removed_folder_back(tmp_path: Path) -> None:
+    with pytest.raises(LaunchError, match="there is no data folder"):
+        launch(tmp_path / "removed")
+    assert not (tmp_path / "removed").exists()
 
 
 def test_logs_are_private_json_lines(folder: Any) -> None:

@@ -85,6 +85,7 @@ def start(
     old = next((it for it in (running, supervisor) if it and is_older(it.version, version)), None)
     if running is not None and old is None and health(files) is not None:
         return _described("already_running", files, running)
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
     earlier_failure = _stamp(files.worker_failed)
     try:
         launch(home, worker=worker)

@@ -6,10 +6,10 @@ Owns the command line of the supervisor. Leaves no child behind: the supervisor 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,8 +18,6 @@ from claude_mem.worker.layout import Layout
 from claude_mem.worker.locks import holder, wait_until_free
 
 _DETACH_TIMEOUT = 20.0
-_APPEAR_TIMEOUT = 2.0
-_APPEAR_POLL = 0.02
 _RETRY_AFTER = 5.0
 
 
@@ -47,7 +45,7 @@ def supervisor_argv(
 
 
 def launch(home: Path, *, python: str | None = None, worker: Sequence[str] = ()) -> None:
-    """Start a supervisor for `home`; returns once it has detached. Raises LaunchError."""
+    """Start a supervisor for `home`; returns once one holds the lock. Raises LaunchError."""
     environment = {key: text for key, text in os.environ.items() if key != SUPERVISOR_FD}
     try:
         done = subprocess.run(
@@ -78,9 +76,9 @@ def keep_supervised(
     """For a worker's own daemon thread: whenever its supervisor dies, start another. Returns after
     `stopping`.
 
-    `supervisor_fd` is the inherited read end of the supervisor's pipe (None: nobody supervises this
-    worker, and nobody shall). Waiting costs nothing: first on the pipe's end of file, later on the
-    supervisor's lock.
+    When the data folder is gone, the worker is told to stop instead. `supervisor_fd` is the
+    inherited read end of the supervisor's pipe (None: nobody supervises this worker, and nobody
+    shall). Waiting costs nothing: first on the pipe's end of file, later on the supervisor's lock.
     """
     if supervisor_fd is None:
         return
@@ -89,7 +87,10 @@ def keep_supervised(
     lock = Layout(home).supervisor_lock
     in_vain = 0
     while not stopping.is_set():
-        if _relaunched(home, start) and _appears(lock, stopping):
+        if not home.is_dir():  # removed under us: there is nothing left to serve
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+        if _relaunched(home, start) and holder(lock) is not None:
             in_vain = 0
             wait_until_free(lock)
             continue
@@ -106,13 +107,3 @@ def _relaunched(home: Path, start: Callable[[Path], None]) -> bool:
         # The interpreter may be in the middle of an upgrade; the worker itself is well and goes on.
         return False
     return True
-
-
-def _appears(lock: Path, stopping: threading.Event) -> bool:
-    """Whether a supervisor takes its lock within two seconds."""
-    deadline = time.monotonic() + _APPEAR_TIMEOUT
-    while time.monotonic() < deadline and not stopping.is_set():
-        if holder(lock) is not None:
-            return True
-        stopping.wait(_APPEAR_POLL)
-    return False

@@ -7,6 +7,7 @@ of one name); its content means nothing unless the lock is held. Never signals a
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -84,6 +85,9 @@ class ProcessLock:
         """Let the next one have it; harmless when it is not held."""
         if self._descriptor is not None:
             _held.discard(self._descriptor)
+            # The next holder must not be mistaken for us while it has not signed yet.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptor, 0)
             os.close(self._descriptor)
             self._descriptor = None
 

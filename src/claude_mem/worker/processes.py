@@ -13,6 +13,7 @@ from pathlib import Path
 
 _LINUX = sys.platform.startswith("linux")
 _START_TIME_FIELD = 19  # field 22 of /proc/<pid>/stat, counted from the one after the command's ")"
+_DEAD = (b"Z", b"X")  # a zombie keeps its pid, but holds nothing any more
 _COMMAND_LIMIT = 200
 
 
@@ -24,12 +25,14 @@ def birth_mark(pid: int) -> str | None:
     of 1 s).
     """
     if not _LINUX:
-        return _ps(pid, "lstart")
+        state, _, born = (_ps(pid, "stat=,lstart") or "Z").partition(" ")
+        return None if state.startswith("Z") else born.strip()
     stat = _read(f"/proc/{pid}/stat")
     if stat is None:
         return None
     # The command may hold blanks and brackets, so fields are counted from its last bracket.
-    return stat[stat.rindex(b")") + 2 :].split()[_START_TIME_FIELD].decode()
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    return None if fields[0] in _DEAD else fields[_START_TIME_FIELD].decode()
 
 
 def rss_bytes(pid: int) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,24 +16,36 @@ from claude_mem import __version__
 from claude_mem.worker.child import SUPERVISOR_FD
 from claude_mem.worker.journal import Journal
 from claude_mem.worker.layout import Layout
-from claude_mem.worker.locks import ProcessLock, holder
+from claude_mem.worker.locks import Holder, ProcessLock, holder
 from claude_mem.worker.signals import Signals
 from claude_mem.worker.supervision import DEFAULT_MAX_RSS_MB, DRAIN_SECONDS, Supervisor, terminate
 from claude_mem.worker.versions import is_older
 
 _TAKE_OVER = DRAIN_SECONDS + 10.0
+_SETTLED_FD = 3  # closed by the resident process when it is clear who has the lock
 
 
 def supervise(
-    home: Path, max_rss_mb: int, argv: Sequence[str], *, version: str = __version__
+    home: Path,
+    max_rss_mb: int,
+    argv: Sequence[str],
+    *,
+    version: str = __version__,
+    settled: Callable[[], None] = lambda: None,
 ) -> int:
-    """The resident part: take the lock, or leave it to whoever has it (0), then run."""
+    """The resident part: take the lock, or leave it to whoever has it (0), then run.
+
+    `settled` is called as soon as it is clear who has the lock.
+    """
     os.umask(0o077)
     files = Layout(home)
-    files.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+    files.logs.mkdir(exist_ok=True, mode=0o700)
     os.environ.pop(SUPERVISOR_FD, None)
     lock = ProcessLock(files.supervisor_lock, "supervisor", version)
-    if not _take(lock, files, version):
+    found = holder(files.supervisor_lock)
+    taken = found is None and lock.acquire()
+    settled()
+    if not taken and not (found and _replace(found, lock, files, version)):
         return 0
     # Never released: it becomes free with the end of this process, so whoever waits for it knows.
     return Supervisor(
@@ -41,15 +53,12 @@ def supervise(
     ).run()
 
 
-def _take(lock: ProcessLock, files: Layout, version: str) -> bool:
-    """Take the lock, from an older program's supervisor too; False when it is someone's who stays.
+def _replace(found: Holder, lock: ProcessLock, files: Layout, version: str) -> bool:
+    """Take the lock from an older program's supervisor; False when it is someone's who stays.
 
     A newer or equal one is left alone, so two never fight. Nor is it waited for: one that is being
     stopped is stopped because somebody wants nothing to run.
     """
-    found = holder(files.supervisor_lock)
-    if found is None:
-        return lock.acquire()
     if not is_older(found.version, version):
         return False
     Journal(files.supervisor_log).write(
@@ -85,37 +94,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("command", nargs="*", help="what to supervise instead of the worker")
     options = parser.parse_args(arguments)
     home = options.home.expanduser().absolute()
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not home.is_dir():  # a removed data folder is not brought back by a late supervisor
+        parser.error(f"there is no data folder {home}")
     command = options.command or worker_argv(home)
     if options.foreground:
         return supervise(home, options.max_rss_mb, command)
-    if not _detach():
+    # Its end of file says that the new process holds the lock, or has left it to another: whoever
+    # launched us may then rely on it, and a stop after this start finds somebody to stop.
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        _detach(writer)
         _become_resident(home, options.max_rss_mb, command)
+    os.close(writer)
+    os.read(reader, 1)
     return 0
 
 
-def _become_resident(home: Path, max_rss_mb: int, command: Sequence[str]) -> NoReturn:
-    """Go on in an interpreter without `site`: less memory for a process that lives for weeks."""
-    resident = str(Path(__file__).with_name("resident.py"))
-    options = ["-S", "-P", resident, str(home), str(max_rss_mb)]
-    os.execv(sys.executable, [sys.executable, *options, *command])  # noqa: S606 - no shell is wanted
-
-
-def _detach() -> bool:
-    """Leave the caller's session, terminal, pipes and folder. True in the caller, False in the new
-    process.
-    """
-    if os.fork():
-        return True
+def _detach(keep: int) -> None:
+    """Leave the caller's session, terminal, pipes and folder; `keep` becomes descriptor 3."""
     os.setsid()
     os.umask(0o077)
     os.chdir("/")
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
+    if keep != _SETTLED_FD:
+        os.dup2(keep, _SETTLED_FD)
+    os.set_inheritable(_SETTLED_FD, True)
     # An inherited pipe would make whoever reads it (an agent waiting for its hook) wait for us.
-    os.closerange(3, 1024)
-    return False
+    os.closerange(_SETTLED_FD + 1, 1024)
+
+
+def _become_resident(home: Path, max_rss_mb: int, command: Sequence[str]) -> NoReturn:
+    """Go on in an interpreter without `site`: less memory for a process that lives for weeks."""
+    resident = str(Path(__file__).with_name("resident.py"))
+    options = ["-S", "-P", resident, str(home), str(max_rss_mb), str(_SETTLED_FD)]
+    os.execv(sys.executable, [sys.executable, *options, *command])  # noqa: S606 - no shell is wanted
 
 
 if __name__ == "__main__":
