@@ -172,6 +172,7 @@ class Import:
         client = self._sender.client
         indexed = added = None
         if wait and client is not None:
+            self._tell(0, "waiting for the index")
             indexed = client.wait_until_indexed(_INDEXING_SECONDS)
             now = client.health().get("counts", {})
             added = {name: max(now[name] - self._counts.get(name, 0), 0) for name in now}

@@ -133,9 +133,13 @@ def long_session() -> Script:
             "We mend dates.\n\nIf you need specific details from before compaction",
         },
         isCompactSummary=True,
-        promptId=script.prompt_id,
     )
     script.say("msg_5", "Mended.")
-    script.ask("Thanks")
+    script.ask("and the other file", promptId=script.prompt_id)
+    script.say("msg_5b", "That too.")
+    script.plain(type="custom-title", customTitle="My overlap", sessionId=SESSION)
+    script.ask("Thanks").pop("timestamp")
+    script.plain(type="ai-title", aiTitle="Overlap again", sessionId=SESSION)
+    script.plain(type="custom-title", customTitle="My overlap", sessionId=SESSION)
     script.say("msg_6", "Gladly.")
     return script
