@@ -277,9 +277,12 @@ async def test_pages_do_not_overlap(store: Memory) -> None:
 
 async def test_what_is_forgotten_is_not_found(store: Memory) -> None:
     refs = await store.remember("token a", "token b")
-    await store.database.write(
-        OURS, lambda tx: memory.forget_entity(OURS, tx, store.indexing, refs[0])
-    )
+
+    def forget(tx: Tx) -> None:
+        store.indexing.remove(OURS, tx, refs[:1])
+        memory.erase(OURS, tx, refs[:1])
+
+    await store.database.write(OURS, forget)
     assert await store.bodies("token") == ["token b"]
     left = await store.collection()
     assert (left.documents, left.body_tokens) == (1, 2)

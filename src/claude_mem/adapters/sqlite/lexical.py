@@ -46,6 +46,8 @@ POSTINGS_PER_PROBE: Final = 3
 SCAN: Final = 100_000
 _MEETING_WORDS = 6
 _PAIRS = 3
+_KNOWN_COMMON = 4_096
+_TOLERANCE = 0.05
 
 _MATCH = "SELECT rowid FROM search_fts WHERE search_fts MATCH ? AND rowid > ? ORDER BY rowid DESC LIMIT ?"
 _RANKED = (
@@ -55,7 +57,14 @@ _RANKED = (
 
 
 class SqliteLexicalIndex:
-    """Implements `ports.lexical.LexicalIndex`. Holds nothing: the table is made by a migration."""
+    """Implements `ports.lexical.LexicalIndex`. The table is made by a migration.
+
+    Remembers which words are common (they are few and come back in every other query): nothing that
+    an answer depends on but the estimate of their frequency.
+    """
+
+    def __init__(self) -> None:
+        self._common = _CommonWords()
 
     def add(self, scope: Scope, tx: Tx, documents: Sequence[LexicalDocument]) -> None:
         """See the port."""
@@ -76,7 +85,31 @@ class SqliteLexicalIndex:
 
     def candidates(self, scope: Scope, tx: Tx, plan: LexicalPlan) -> Candidates:
         """See the port, and the module for how."""
-        return _Search(scope, tx, plan).run()
+        return _Search(scope, tx, plan, self._common).run()
+
+
+class _CommonWords:
+    """Estimated shares of documents of common words, by enterprise; bounded.
+
+    An estimate holds while the number of documents is about what it was. Shared between threads: each
+    operation on the dict is atomic, and losing one costs a probe.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], tuple[int, float]] = {}
+
+    def frequency(self, enterprise: str, word: str, documents: int) -> int | None:
+        """The estimate for `documents`, if it is known."""
+        at, share = self._known.get((enterprise, word), (0, 0.0))
+        if not at or abs(documents - at) > at * _TOLERANCE:
+            return None
+        return int(documents * share)
+
+    def note(self, enterprise: str, word: str, documents: int, frequency: int) -> None:
+        """Remember an estimate."""
+        if len(self._known) >= _KNOWN_COMMON:
+            self._known.clear()
+        self._known[(enterprise, word)] = documents, frequency / max(documents, 1)
 
 
 def _tenant(scope: Scope) -> str:
@@ -103,8 +136,10 @@ def _in_text(expression: str) -> str:
 class _Search:
     """One search: probes, then candidates, then the count."""
 
-    def __init__(self, scope: Scope, tx: Tx, plan: LexicalPlan) -> None:
+    def __init__(self, scope: Scope, tx: Tx, plan: LexicalPlan, common: _CommonWords) -> None:
         self._plan = plan
+        self._enterprise = scope.enterprise_id
+        self._known = common
         self._cursor = tx.connection.cursor()
         self._lists: dict[str, list[int]] = {}
         self._frequencies: dict[str, int] = {}
@@ -134,8 +169,8 @@ class _Search:
             self._add_common(common)
         if plan.phrases:
             total = max(total, self._add_required())
-        if not self._is_filtered:
-            total = max(total, *(len(self._lists[word]) for word in plan.words), 0)
+        if common and not self._is_filtered:
+            total = max(total, min(self._depth, max(self._frequencies[word] for word in common)))
         return Candidates(
             numbers=tuple(self._found)[: plan.limit],
             frequencies=self._frequencies,
@@ -152,16 +187,23 @@ class _Search:
 
     def _probe(self, word: str) -> None:
         """A word's newest documents in the enterprise, and how many it has."""
-        expression = " AND ".join([*self._tenant, _in_text(_quoted(word))])
-        numbers = self._match(expression, self._depth)
-        self._lists[word] = numbers
-        count = len(numbers)
-        if count == self._depth:
-            plan = self._plan
-            seen = plan.last - numbers[-1] + 1
-            share = max(seen / max(plan.last - plan.first + 1, 1), 1e-9)
-            count = min(max(int(count / share), count), max(plan.documents, count))
-        self._frequencies[word] = count
+        plan = self._plan
+        known = self._known.frequency(self._enterprise, word, plan.documents)
+        if known is not None:
+            self._frequencies[word] = known
+            return
+        numbers = self._newest(word, self._depth)
+        if len(numbers) < self._depth:
+            self._lists[word] = numbers
+            self._frequencies[word] = len(numbers)
+            return
+        share = (plan.last - numbers[-1] + 1) / max(plan.last - plan.first + 1, 1)
+        estimate = min(max(int(len(numbers) / max(share, 1e-9)), len(numbers)), plan.documents)
+        self._frequencies[word] = estimate
+        self._known.note(self._enterprise, word, plan.documents, estimate)
+
+    def _newest(self, word: str, limit: int) -> list[int]:
+        return self._match(" AND ".join([*self._tenant, _in_text(_quoted(word))]), limit)
 
     def _split(self, words: Sequence[str]) -> tuple[list[str], list[str]]:
         """Rare and common words, the rarest first; together the rare ones have few documents."""
@@ -169,7 +211,7 @@ class _Search:
         postings = 0
         for index, word in enumerate(words):
             postings += self._frequencies[word]
-            if len(self._lists[word]) >= self._depth or (rare and postings > self._postings):
+            if word not in self._lists or (rare and postings > self._postings):
                 return rare, list(words[index:])
             rare.append(word)
         return rare, []
@@ -198,12 +240,6 @@ class _Search:
         if self._is_filtered:
             allowed = self._match(self._gated(either), self._postings)
             weights = {number: weights[number] for number in allowed if number in weights}
-        for word in self._plan.words:
-            if word not in rare:
-                weight = self._weight(word)
-                for number in self._lists[word]:
-                    if number in weights:
-                        weights[number] += weight
         places = self._places(either, weights)
         ranked = sorted(weights, key=lambda n: (-weights[n], places.get(n, len(places)), -n))
         self._found.update(dict.fromkeys(ranked[:limit]))
@@ -226,10 +262,7 @@ class _Search:
         for word in common[:_PAIRS]:
             if len(self._found) >= want:
                 return
-            if self._is_filtered:
-                self._add(_quoted(word), want, 0)
-            else:
-                self._note(self._lists[word][:want])
+            self._add(_quoted(word), want, 0)
 
     def _meetings(self, common: list[str]) -> list[tuple[str, ...]]:
         """Which common words to look for together: all, the rarer half, pairs of the rarest."""
@@ -247,14 +280,11 @@ class _Search:
         floor = self._floor(longest) if len(longest) > 1 else 0
         numbers = self._match(self._gated(_phrase(longest)), self._depth, floor)
         self._is_complete = floor == 0 and len(numbers) < self._depth
-        self._note(numbers)
+        self._found.update(dict.fromkeys(numbers))
         return len(numbers)
 
     def _add(self, expression: str, limit: int, floor: int) -> None:
-        self._note(self._match(self._gated(expression), limit, floor))
-
-    def _note(self, numbers: Sequence[int]) -> None:
-        self._found.update(dict.fromkeys(numbers))
+        self._found.update(dict.fromkeys(self._match(self._gated(expression), limit, floor)))
 
     def _floor(self, words: Sequence[str]) -> int:
         """The number below which words that must meet are not looked for: about SCAN steps away."""

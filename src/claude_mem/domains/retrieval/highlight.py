@@ -22,7 +22,7 @@ _HEAD_CHARS = 8_000
 _TAIL_CHARS = 2_000
 # ... and only this much word by word, when a quick look finds nothing (folded letters, odd stems).
 _THOROUGH_CHARS = 2_000
-_MAX_MATCHES = 200
+_MAX_MATCHES = 60
 _MAX_PIECE = 256
 
 

@@ -108,7 +108,7 @@ class Scorer:
             if frequency:
                 parts.append((word, weight * frequency / (K1 + frequency) / self._most))
         return Score(
-            relevance=self.relevance(title, body),
+            relevance=sum(share for _, share in parts),
             parts=tuple(sorted(parts, key=lambda part: -part[1])),
             in_title=tuple(word for word, needle, _ in self._needles if needle in titles),
             in_body=tuple(word for word, needle, _ in self._needles if needle in bodies),

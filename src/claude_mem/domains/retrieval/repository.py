@@ -24,12 +24,10 @@ def _chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
         yield values[start : start + _CHUNK]
 
 
-def collection(scope: Scope, tx: Tx) -> Collection:
-    """What the index holds for the scope's enterprise."""
+def _collection_query() -> Any:
     s, d = search_statistics, search_documents
-    ours = s.c.enterprise_id == scope.enterprise_id
-    others = sa.exists().where(s.c.enterprise_id != scope.enterprise_id, s.c.documents > 0)
-    query = sa.select(
+    others = sa.exists().where(s.c.enterprise_id != sa.bindparam("enterprise"), s.c.documents > 0)
+    return sa.select(
         s.c.documents,
         s.c.title_tokens,
         s.c.body_tokens,
@@ -37,8 +35,27 @@ def collection(scope: Scope, tx: Tx) -> Collection:
         sa.select(sa.func.max(d.c.id)).scalar_subquery(),
         others,
         s.c.analysis_version,
-    ).where(ours)
-    row = tx.execute(query).first()
+    ).where(s.c.enterprise_id == sa.bindparam("enterprise"))
+
+
+# Made once: putting a statement together costs more than running it.
+_COLLECTION = _collection_query()
+_LOAD = sa.select(
+    search_documents.c.enterprise_id,
+    search_documents.c.id,
+    search_documents.c.kind,
+    search_documents.c.entity_id,
+    search_documents.c.occurred_at,
+    search_documents.c.tokens_title,
+    search_documents.c.length_title,
+    search_documents.c.tokens_body,
+    search_documents.c.length_body,
+).where(search_documents.c.id.in_(sa.bindparam("numbers", expanding=True)))
+
+
+def collection(scope: Scope, tx: Tx) -> Collection:
+    """What the index holds for the scope's enterprise."""
+    row = tx.execute(_COLLECTION, {"enterprise": scope.enterprise_id}).first()
     if row is None:
         return _EMPTY
     return Collection(row[0], row[1], row[2], row[3] or 0, row[4] or 0, bool(row[5]), row[6])
@@ -161,30 +178,14 @@ def mark_current(scope: Scope, tx: Tx) -> None:
     )
 
 
-_LOADED = (
-    search_documents.c.enterprise_id,
-    search_documents.c.id,
-    search_documents.c.kind,
-    search_documents.c.entity_id,
-    search_documents.c.occurred_at,
-    search_documents.c.tokens_title,
-    search_documents.c.length_title,
-    search_documents.c.tokens_body,
-    search_documents.c.length_body,
-)
-
-
 def load(scope: Scope, tx: Tx, numbers: Sequence[int]) -> list[StoredDocument]:
     """Documents by number, those of other enterprises left out; in no order."""
-    d = search_documents
     found: list[StoredDocument] = []
     for chunk in _chunks(numbers):
         # The enterprise is compared here: in the statement it makes SQLite walk all of its documents.
         found += [
-            StoredDocument(number, EntityRef(kind, entity), *rest)
-            for enterprise, number, kind, entity, *rest in tx.execute(
-                sa.select(*_LOADED).where(d.c.id.in_(chunk))
-            )
-            if enterprise == scope.enterprise_id
+            StoredDocument(row[1], EntityRef(row[2], row[3]), *row[4:])
+            for row in tx.execute(_LOAD, {"numbers": chunk}).all()
+            if row[0] == scope.enterprise_id
         ]
     return found

@@ -36,7 +36,7 @@ from claude_mem.ports.database import Database, Tx
 from claude_mem.ports.lexical import LexicalDocument, LexicalIndex, LexicalPlan
 
 # How many documents are scored: enough that a page is never cut short by the engine's first guess.
-CANDIDATES: Final = 150
+CANDIDATES: Final = 100
 MAX_CANDIDATES: Final = 2_000
 _SPARE = 60
 _REBUILD_BATCH = 500
