@@ -140,6 +140,6 @@ def long_session() -> Script:
     script.plain(type="custom-title", customTitle="My overlap", sessionId=SESSION)
     script.ask("Thanks").pop("timestamp")
     script.plain(type="ai-title", aiTitle="Overlap again", sessionId=SESSION)
-    script.plain(type="custom-title", customTitle="My overlap", sessionId=SESSION)
     script.say("msg_6", "Gladly.")
+    script.plain(type="custom-title", customTitle="My overlap", sessionId=SESSION)
     return script
