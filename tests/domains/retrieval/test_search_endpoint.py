@@ -1,0 +1,200 @@
+"""GET /search: parameters in, the documented shape out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from claude_mem.adapters.sqlite.database import SqliteDatabase
+from claude_mem.adapters.sqlite.lexical import SqliteLexicalIndex
+from claude_mem.api import errors
+from claude_mem.app.migrate import ensure_current
+from claude_mem.domains.access import service as access
+from claude_mem.domains.memory import service as memory
+from claude_mem.domains.memory.model import NewObservation, NewSession, Recording
+from claude_mem.domains.retrieval.endpoints import router
+from claude_mem.domains.retrieval.model import IndexEntry
+from claude_mem.domains.retrieval.service import IndexingService, SearchService
+from claude_mem.kernel.ids import new_id
+from claude_mem.kernel.scope import Scope, local_scope
+from claude_mem.ports.database import Tx
+
+pytestmark = pytest.mark.anyio
+SCOPE = local_scope()
+AT = 1_763_600_000_000
+SESSION, EVENT, ENTITY = new_id(AT), new_id(AT), new_id(AT)
+
+
+def _remember(tx: Tx) -> None:
+    access.make_local_organisation(tx)
+    project = access.ensure_project(SCOPE, tx, "/home/dev/ledger")
+    row = NewObservation(
+        id=ENTITY,
+        session_id=SESSION,
+        prompt_id=None,
+        event_id=EVENT,
+        observation_type="error",
+        source_tool="Bash",
+        title="pytest failed",
+        content="AssertionError in <test_token>: the refresh token had expired",
+        content_hash="",
+        command="pytest",
+        exit_status=1,
+        importance=0.5,
+        tags=("ci",),
+        metadata={},
+        subagent_id=None,
+        occurred_at=AT,
+    )
+    session = NewSession(SESSION, project, "backend", "claude-code", "s1", "Fix", AT, {})
+    memory.record(SCOPE, tx, Recording(sessions=[session], observations=[row]))
+    entry = IndexEntry(
+        kind="observation",
+        entity_id=ENTITY,
+        title=row.title,
+        body=row.content,
+        project_id=project,
+        session_id=SESSION,
+        type="error",
+        tool="Bash",
+        role="backend",
+        tags=("ci",),
+        files=("tests/test_token.py",),
+        occurred_at=AT,
+    )
+    IndexingService(SqliteLexicalIndex()).index(SCOPE, tx, [entry])
+
+
+class _AsCaller:
+    """Stands where the gatekeeper stands: the request comes from a known caller."""
+
+    def __init__(self, app: Any, scope: Scope) -> None:
+        self._app, self._scope = app, scope
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        scope.setdefault("state", {})["caller"] = self._scope
+        await self._app(scope, receive, send)
+
+
+def _client(database: SqliteDatabase, scope: Scope) -> httpx.AsyncClient:
+    app = FastAPI()
+    app.include_router(router)
+    errors.install(app)
+    app.state.search = SearchService(database, SqliteLexicalIndex(), memory.get_many)
+    transport = httpx.ASGITransport(app=_AsCaller(app, scope))
+    return httpx.AsyncClient(transport=transport, base_url="http://test")
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
+    path = tmp_path / "test.db"
+    ensure_current(path)
+    made = SqliteDatabase(path)
+    await made.write(SCOPE, _remember)
+    yield made
+    await made.close()
+
+
+async def test_the_shape_of_an_answer(database: SqliteDatabase) -> None:
+    async with _client(database, SCOPE) as client:
+        body = (await client.get("/search", params={"q": "the expired token"})).json()
+    (result,) = body.pop("results")
+    assert body.pop("took_ms") >= 0
+    assert body == {
+        "query": "the expired token",
+        "total_results": 1,
+        "total_is_estimate": False,
+        "terms": {"used": ["expir", "token"], "dropped": ["the"]},
+    }
+    assert 0 < result.pop("relevance_score") <= 1
+    assert {reason["term"] for reason in result.pop("why")} == {"expir", "token"}
+    assert result == {
+        "id": ENTITY,
+        "type": "observation",
+        "title": "pytest failed",
+        "content_preview": "AssertionError in <test_token>: the refresh token had expired",
+        "source_session": SESSION,
+        "project": "ledger",
+        "role": "backend",
+        "tool": "Bash",
+        "occurred_at": "2025-11-20T00:53:20.000Z",
+        "event_id": EVENT,
+        "matched_fields": ["content"],
+        "highlights": [
+            "AssertionError in &lt;<mark>test_token</mark>&gt;: the refresh "
+            "<mark>token</mark> had <mark>expired</mark>"
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("parameters", "found"),
+    [
+        ({"project": "ledger"}, True),
+        ({"project": "other"}, False),
+        ({"role": "backend"}, True),
+        ({"type": "observation"}, True),
+        ({"type": "prompt"}, False),
+        ({"observation_type": "error"}, True),
+        ({"observation_type": "info"}, False),
+        ({"tool": "Bash"}, True),
+        ({"tag": "ci"}, True),
+        ({"file": "test_token.py"}, True),
+        ({"session": "s1"}, True),
+        ({"session": SESSION}, True),
+        ({"since": "2025-11-20"}, True),
+        ({"since": "1d"}, False),
+        ({"until": "2025-11-20T00:53:20Z"}, True),
+        ({"until": "2025-11-20T00:53:19Z"}, False),
+        ({"offset": "1"}, False),
+    ],
+)
+async def test_filters(database: SqliteDatabase, parameters: dict[str, str], found: bool) -> None:
+    async with _client(database, SCOPE) as client:
+        answer = await client.get("/search", params={"q": "token", **parameters})
+    assert answer.status_code == 200
+    assert bool(answer.json()["results"]) is found
+
+
+@pytest.mark.parametrize(
+    ("parameters", "field"),
+    [
+        ({}, "q"),
+        ({"q": ""}, "q"),
+        ({"q": "x" * 10_001}, "q"),
+        ({"q": "x", "limit": "0"}, "limit"),
+        ({"q": "x", "limit": "101"}, "limit"),
+        ({"q": "x", "offset": "-1"}, "offset"),
+        ({"q": "x", "type": "everything"}, "type"),
+        ({"q": "x", "since": "yesterday"}, "since"),
+    ],
+)
+async def test_bad_parameters_are_named(
+    database: SqliteDatabase, parameters: dict[str, str], field: str
+) -> None:
+    async with _client(database, SCOPE) as client:
+        answer = await client.get("/search", params=parameters)
+    assert answer.status_code == 400
+    body = answer.json()
+    assert body["code"] == "VALIDATION_ERROR"
+    assert body["details"][0]["field"] == field
+
+
+@pytest.mark.parametrize("text", ["🎉", '"', "数" * 7_000, "a\x00b", "%", "AND", "title:x NEAR(y"])
+async def test_any_text_is_answered(database: SqliteDatabase, text: str) -> None:
+    async with _client(database, SCOPE) as client:
+        answer = await client.get("/search", params={"q": text})
+    assert answer.status_code == 200
+    assert answer.json()["results"] == []
+
+
+async def test_searching_needs_the_permission(database: SqliteDatabase) -> None:
+    nobody = Scope(SCOPE.enterprise_id, SCOPE.user_id, frozenset({"sessions:read"}))
+    async with _client(database, nobody) as client:
+        answer = await client.get("/search", params={"q": "token"})
+    assert answer.status_code == 403
