@@ -7,7 +7,9 @@ lived by nature (entries leave when their rows are committed) and is vacuumed ba
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,7 @@ class SqliteInbox:
         self._path = path
         self._bound = bound
         self._waiting = 0
+        self._counting = threading.Lock()
         self._arrived = asyncio.Event()
         self._writer = GroupWriter("inbox-writer", self._connect, _execute)
         self._waiting = self._writer.submit(self._count).result()
@@ -66,8 +69,7 @@ class SqliteInbox:
             raw.executemany(_INSERT, rows)
             return int(raw.total_changes - before)
 
-        added = await asyncio.wrap_future(self._writer.submit(insert))
-        self._waiting += added
+        added = await self._counted(insert, 1)
         if added:
             self._arrived.set()
         return added
@@ -93,8 +95,7 @@ class SqliteInbox:
             raw.executemany("DELETE FROM inbox WHERE position = ?", rows)
             return int(raw.total_changes - before)
 
-        removed = await asyncio.wrap_future(self._writer.submit(delete))
-        self._waiting -= removed  # not `-= await`: that would add to what it was before waiting
+        await self._counted(delete, -1)
 
     async def bury(self, pending: Pending, reason: str, at: int) -> None:
         """See the port."""
@@ -107,8 +108,7 @@ class SqliteInbox:
             cursor = raw.execute("DELETE FROM inbox WHERE position = ?", (pending.position,))
             return int(cursor.rowcount)
 
-        removed = await asyncio.wrap_future(self._writer.submit(move))
-        self._waiting -= removed
+        await self._counted(move, -1)
 
     async def dead_letters(self, scope: Scope, limit: int) -> list[DeadLetter]:
         """See the port."""
@@ -138,6 +138,18 @@ class SqliteInbox:
     async def close(self) -> None:
         """See the port."""
         await asyncio.get_running_loop().run_in_executor(None, self._writer.close)
+
+    async def _counted(self, work: Callable[[Any], int], sign: int) -> int:
+        """Run `work`, and count the rows it says it changed even if the caller is cancelled while it is committed."""
+        future = self._writer.submit(work)
+
+        def count(done: Future[int]) -> None:
+            if not done.cancelled() and done.exception() is None:
+                with self._counting:
+                    self._waiting += sign * done.result()
+
+        future.add_done_callback(count)  # before the one that wakes the caller
+        return await asyncio.wrap_future(future)
 
     def _connect(self) -> Any:
         raw = sqlean.connect(

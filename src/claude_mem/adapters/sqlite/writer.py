@@ -81,6 +81,11 @@ class GroupWriter:
     def _commit(
         self, connection: Any, batch: list[tuple[Callable[[Any], Any], Future[Any]]]
     ) -> None:
+        # Whoever gave up before the work began gets none of it; later it is too late to give up, so that setting a
+        # result can never fail and end this thread.
+        batch = [(work, future) for work, future in batch if future.set_running_or_notify_cancel()]
+        if not batch:
+            return
         done: list[tuple[Future[Any], Any]] = []
         try:
             self._execute(connection, "BEGIN IMMEDIATE")
