@@ -10,6 +10,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MS = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z: what comes after cannot be printed
 _RELATIVE = re.compile(r"^([0-9]{1,6})\s*([smhdw])$")
 _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 
@@ -34,8 +35,8 @@ def from_iso(text: str) -> int:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     epoch_ms = (moment - _EPOCH) // timedelta(milliseconds=1)
-    if epoch_ms < 0:
-        raise ValueError("a moment before 1970")
+    if not 0 <= epoch_ms <= _LAST_MS:
+        raise ValueError("a moment outside the years 1970 to 9999")
     return epoch_ms
 
 
