@@ -40,13 +40,17 @@ class _Data(_Strict):
     origin: Literal["live", "import", "api"] | None = None
 
 
+# Beyond any model's; what an engine adds up stays far below 64 bits.
+Tokens = Annotated[int, Field(ge=0, le=1_000_000_000_000)]
+
+
 class Usage(_Strict):
     """Tokens of one model call."""
 
-    input_tokens: Annotated[int, Field(ge=0)] = 0
-    output_tokens: Annotated[int, Field(ge=0)] = 0
-    cache_creation_input_tokens: Annotated[int, Field(ge=0)] = 0
-    cache_read_input_tokens: Annotated[int, Field(ge=0)] = 0
+    input_tokens: Tokens = 0
+    output_tokens: Tokens = 0
+    cache_creation_input_tokens: Tokens = 0
+    cache_read_input_tokens: Tokens = 0
 
 
 class SessionStartedData(_Data):
