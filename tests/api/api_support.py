@@ -1,0 +1,103 @@
+"""The real system in a temporary data folder, called in process: no port, no mock."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from claude_mem.api.application import make_app
+from claude_mem.app.build import System, build_local
+from claude_mem.app.settings import load
+from claude_mem.kernel.clock import now_ms, to_iso
+from claude_mem.kernel.ids import new_id
+
+BASE = "http://127.0.0.1:37700"
+API = "/api/v1"
+
+
+@dataclass
+class Api:
+    """A client of a running system."""
+
+    client: httpx.AsyncClient
+    system: System
+    home: Path
+    token: str
+    _seconds: int = field(default=0)
+
+    def event(self, kind: str = "prompt.submitted", **changes: Any) -> dict[str, Any]:
+        """A sound event; every call a second later than the one before. `data` replaces its data."""
+        self._seconds += 1
+        event = {
+            "id": new_id(),
+            "type": kind,
+            "occurred_at": to_iso(now_ms() - 3_600_000 + self._seconds * 1000),
+            "agent": "claude-code",
+            "session": "session-one",
+            "project": "ledger",
+            "data": {"content": "Mend the rounding of invoices"},
+        }
+        return event | changes
+
+    async def post(self, *events: Any) -> httpx.Response:
+        return await self.client.post(f"{API}/events", json={"events": list(events)})
+
+    async def take(self, *events: Any) -> None:
+        """Hand events in and wait until they are rows."""
+        answer = await self.post(*events)
+        assert answer.status_code == 202, answer.text
+        await self.settle()
+
+    async def settle(self) -> None:
+        await self.system.parts.state["capture"].drain_all()
+
+    async def get(self, path: str, **parameters: Any) -> Any:
+        """The JSON of a read that must succeed."""
+        answer = await self.client.get(f"{API}{path}", params=parameters)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def counts(self) -> dict[str, int]:
+        found: dict[str, int] = (await self.get("/health"))["counts"]
+        return found
+
+    async def dead_letters(self) -> int:
+        found: int = (await self.get("/health"))["checks"]["inbox"]["dead_letters"]
+        return found
+
+
+def refusal(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """The body of an error, whose shape is checked."""
+    assert answer.status_code == status, answer.text
+    body: dict[str, Any] = answer.json()
+    assert set(body) == {"error", "code", "details", "request_id", "documentation_url"}
+    assert body["code"] == code
+    assert body["error"]
+    assert body["request_id"] == answer.headers["x-request-id"]
+    assert body["documentation_url"] == f"docs/errors.md#{code.lower()}"
+    for detail in body["details"]:
+        assert set(detail) == {"field", "message"}
+    return body
+
+
+@asynccontextmanager
+async def running(home: Path) -> AsyncIterator[Api]:
+    """A started system; it is stopped on leaving."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    system = build_local(load(home, {}))
+    token = (home / "token").read_text().strip()
+    api = FastAPI()
+    async with system.parts.lifespan(api):
+        client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(make_app(system.parts), raise_app_exceptions=False),
+            base_url=BASE,
+            headers={"authorization": f"Bearer {token}"},
+        )
+        async with client:
+            yield Api(client, system, home, token)
