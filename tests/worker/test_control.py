@@ -65,6 +65,15 @@ def test_start_makes_a_missing_data_folder_private(folder: Any) -> None:
     assert folder.home.stat().st_mode & 0o777 == 0o700
 
 
+def test_a_data_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for home in (tmp_path / "file", tmp_path / "file" / "below"):
+        problem = start(home).problem
+        assert problem is not None
+        assert problem.code == "no_data_folder"
+        assert "CLAUDE_MEM_HOME" in problem.advice
+
+
 def test_two_starts_at_once_share_one_worker(folder: Any) -> None:
     code = (
         "import sys\nfrom pathlib import Path\nfrom claude_mem.worker.control import start\n"

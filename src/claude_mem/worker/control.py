@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claude_mem import __version__
-from claude_mem.worker.diagnosis import Problem, diagnose
+from claude_mem.worker.diagnosis import Problem, diagnose, no_folder
 from claude_mem.worker.launch import LaunchError, launch
 from claude_mem.worker.layout import Layout
 from claude_mem.worker.locks import Holder, holder
@@ -23,7 +23,7 @@ from claude_mem.worker.supervision import DRAIN_SECONDS, terminate
 from claude_mem.worker.versions import is_older
 
 _POLL = 0.02
-_SETTLE = 3.0  # between a supervisor's detaching and its holding the lock
+_SETTLE = 3.0  # nobody holds a lock for so long: nobody will
 _STOP_TIMEOUT = DRAIN_SECONDS + 5.0
 
 
@@ -85,10 +85,12 @@ def start(
     old = next((it for it in (running, supervisor) if it and is_older(it.version, version)), None)
     if running is not None and old is None and health(files) is not None:
         return _described("already_running", files, running)
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
     earlier_failure = _stamp(files.worker_failed)
     try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
         launch(home, worker=worker)
+    except OSError as error:
+        return Started("failed", problem=no_folder(home, error))
     except LaunchError as error:
         return Started("failed", problem=diagnose(files, port, said=str(error)))
     deadline = time.monotonic() + timeout + (_STOP_TIMEOUT if old else 0.0)
@@ -144,20 +146,23 @@ def _await_ready(
     """The worker that holds the lock, is not an older program's, and answers; None when that is not
     to be.
     """
-    settled = time.monotonic() + _SETTLE
+    last_seen = time.monotonic()
     ready: Holder | None = None
 
     def over() -> bool:
-        nonlocal ready
+        nonlocal ready, last_seen
         found, supervisor = _running(files)
         if found is not None and not is_older(found.version, version):
-            if files.door.exists() and health(files) is not None:
-                ready = found
-                return True
+            last_seen = time.monotonic()
+            ready = found if health(files) is not None else None
+            return ready is not None
+        if found or supervisor:
+            last_seen = time.monotonic()
             return False
-        failed = _stamp(files.worker_failed) not in (None, earlier_failure)
-        nobody = supervisor is None and found is None
-        return nobody and (failed or time.monotonic() > settled)
+        if _stamp(files.worker_failed) not in (None, earlier_failure):
+            return True
+        # For a moment nobody may be there: between an old supervisor's end and the new one's lock.
+        return time.monotonic() - last_seen > _SETTLE
 
     _wait(over, deadline)
     return ready

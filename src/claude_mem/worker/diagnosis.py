@@ -74,6 +74,12 @@ _LOOK_AND_REPORT = "see `claude-mem logs`, then try `claude-mem start` again"
 _REINSTALL = "reinstall Claude-Mem, then run `claude-mem install` so that hooks find it"
 
 
+def no_folder(home: Path, error: OSError) -> Problem:
+    """Explain a data folder that cannot be made."""
+    what = f"the data folder {home} cannot be made: {error.strerror}"
+    return Problem("no_data_folder", what, "choose another one with CLAUDE_MEM_HOME")
+
+
 def last_error(files: Layout) -> dict[str, Any] | None:
     """The newest line of level error or worse in the worker's log, or else in the supervisor's."""
     return _newest_error(files.worker_log) or _newest_error(files.supervisor_log)

@@ -154,7 +154,7 @@ def holder(path: Path) -> Holder | None:
     while True:
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         try:
             if _is_free(descriptor):
