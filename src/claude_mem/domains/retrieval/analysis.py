@@ -310,15 +310,13 @@ def single_characters(stored: str) -> list[str]:
     return _DENSE_RUN.findall("".join(dict.fromkeys(stored)))
 
 
-def spans(
-    text: str, start: int = 0, end: int | None = None
-) -> list[tuple[int, int, tuple[str, ...]]]:
+def spans(text: str) -> list[tuple[int, int, tuple[str, ...]]]:
     """Where tokens come from: (start, end, tokens) of every chunk, for highlighting.
 
     Dense runs are given pair by pair, each with its own two characters, and character by character.
     """
     found: list[tuple[int, int, tuple[str, ...]]] = []
-    for match in _CHUNK.finditer(text, start, len(text) if end is None else end):
+    for match in _CHUNK.finditer(text):
         chunk = match.group()
         if is_dense(chunk):
             found += _dense_spans(chunk, match.start())

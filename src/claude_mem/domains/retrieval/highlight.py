@@ -11,19 +11,20 @@ import html
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final
 
 from claude_mem.domains.retrieval import analysis
 
 WINDOW_CHARS: Final = 160
 # Only this much of a text is looked through: its head and its tail.
-_HEAD_CHARS = 8_000
+_HEAD_CHARS = 6_000
 _TAIL_CHARS = 2_000
 # ... and only this much word by word, when a quick look finds nothing (folded letters, odd stems).
 _THOROUGH_CHARS = 2_000
-_MAX_MATCHES = 60
-_MAX_PIECE = 256
+_MAX_MATCHES = 40
+_MAX_PIECE = 128
+_SHORT = 3
+_SPACE = re.compile(r"\s")
 
 
 class Wanted:
@@ -32,15 +33,14 @@ class Wanted:
     def __init__(self, words: Collection[str]) -> None:
         self._tokens = frozenset(word for word in words if not word.endswith("*"))
         self._prefixes = tuple(word[:-1] for word in words if word.endswith("*"))
-        dense = [re.escape(token) for token in self._tokens if analysis.is_dense(token)]
+        self._dense = [token for token in self._tokens if analysis.is_dense(token)]
         # A stem ends in `i` where the word has `y` or `ies`.
-        plain = [
-            re.escape(token.removesuffix("i") if len(token) > 2 else token)
+        self._plain = {
+            token.removesuffix("i") if len(token) > 2 else token
             for token in (*self._tokens, *self._prefixes)
             if not analysis.is_dense(token)
-        ]
-        self._dense = re.compile(f"(?=({'|'.join(dense)}))") if dense else None
-        self._plain = re.compile("|".join(sorted(plain, reverse=True)), re.I) if plain else None
+        }
+        self._known: dict[str, list[tuple[int, int, str]]] = {}
 
     def match(self, tokens: tuple[str, ...]) -> str | None:
         """The first of the tokens that is wanted."""
@@ -51,32 +51,52 @@ class Wanted:
 
     def find(self, text: str) -> Iterator[tuple[int, int, str]]:
         """(start, end, word) of matches: quickly, by looking for the words' letters first."""
-        if self._dense is not None:
-            for hit in self._dense.finditer(text):
-                yield hit.start(), hit.start() + len(hit[1]), hit[1]
-        if self._plain is not None:
-            seen = 0
-            for hit in self._plain.finditer(text):
-                if hit.start() >= seen:
-                    start, seen = _piece(text, hit.start(), hit.end())
-                    yield from self.find_thoroughly(text, start, seen)
+        for token in self._dense:
+            for start in _places(text, token):
+                yield start, start + len(token), token
+        lower = text.lower()
+        if len(lower) != len(text):
+            return  # letters that change their number: positions would be wrong
+        places = sorted(start for letters in self._plain for start in _places(lower, letters))
+        seen = 0
+        for place in places:
+            if place >= seen:
+                start, seen = _piece(text, place)
+                for begin, end, word in self._in_piece(text[start:seen]):
+                    yield start + begin, start + end, word
 
-    def find_thoroughly(self, text: str, start: int, end: int) -> Iterator[tuple[int, int, str]]:
-        """(start, end, word) of matches between two positions, chunk by chunk."""
-        for begin, finish, tokens in analysis.spans(text, start, end):
-            word = self.match(tokens)
-            if word is not None:
-                yield begin, finish, word
+    def _in_piece(self, piece: str) -> list[tuple[int, int, str]]:
+        """Matches in text without white space; remembered, because words come back."""
+        found = self._known.get(piece)
+        if found is None:
+            found = self._known[piece] = self.find_thoroughly(piece)
+        return found
+
+    def find_thoroughly(self, text: str) -> list[tuple[int, int, str]]:
+        """(start, end, word) of matches, chunk by chunk."""
+        return [
+            (start, end, word)
+            for start, end, tokens in analysis.spans(text)
+            if (word := self.match(tokens)) is not None
+        ]
 
 
-def _piece(text: str, start: int, end: int) -> tuple[int, int]:
-    """What lies around a hit without white space between, within bounds."""
-    low, high = max(start - _MAX_PIECE, 0), min(end + _MAX_PIECE, len(text))
-    while start > low and not text[start - 1].isspace():
-        start -= 1
-    while end < high and not text[end].isspace():
-        end += 1
-    return start, end
+def _places(text: str, letters: str) -> Iterator[int]:
+    """Where the letters are, the first so many; short ones only at the start of a word."""
+    start, count, is_short = text.find(letters), 0, len(letters) <= _SHORT
+    while start >= 0 and count < _MAX_MATCHES:
+        if not (is_short and start and text[start - 1].isalnum() and letters.isascii()):
+            yield start
+            count += 1
+        start = text.find(letters, start + 1)
+
+
+def _piece(text: str, place: int) -> tuple[int, int]:
+    """What lies around a place without white space between, within bounds."""
+    around = _SPACE.split(text[max(place - _MAX_PIECE, 0) : place])[-1]
+    space = _SPACE.search(text, place, place + _MAX_PIECE)
+    end = space.start() if space else min(place + _MAX_PIECE, len(text))
+    return place - len(around), end
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +126,10 @@ def _matches(text: str, wanted: Wanted) -> list[_Match]:
     found = [
         _Match(offset + start, offset + end, word)
         for offset, part in _parts(text)
-        for start, end, word in islice(wanted.find(part), _MAX_MATCHES)
+        for start, end, word in wanted.find(part)
     ]
     if not found:
-        end = min(len(text), _THOROUGH_CHARS)
-        found = [_Match(*match) for match in wanted.find_thoroughly(text, 0, end)]
+        found = [_Match(*match) for match in wanted.find_thoroughly(text[:_THOROUGH_CHARS])]
     return sorted(found, key=lambda match: match.start)
 
 

@@ -85,6 +85,11 @@ class Scorer:
         self._title_rate = B_TITLE / max(statistics.average_title, 1.0)
         self._body_rate = B_BODY / max(statistics.average_body, 1.0)
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words looked for."""
+        return tuple(word for word, _, _ in self._needles)
+
     def relevance(self, title: Field, body: Field) -> float:
         """The score alone, 0..1: the quick form, for all candidates."""
         titles, bodies = f" {title.tokens} ", f" {body.tokens} "

@@ -152,8 +152,9 @@ class SearchService:
     ) -> tuple[Hit, ...]:
         rows = self._hydrate(scope, tx, [document.ref for document in page])
         names = {row["id"]: row["name"] for row in access.projects(scope, tx)} if rows else {}
+        wanted = Wanted(scorer.words)
         return tuple(
-            _hit(document, rows[document.ref], names, scorer)
+            _hit(document, rows[document.ref], names, scorer, wanted)
             for document in page
             if document.ref in rows
         )
@@ -232,10 +233,10 @@ def _hit(
     row: Mapping[str, Any],
     projects: Mapping[str, str],
     scorer: Scorer,
+    wanted: Wanted,
 ) -> Hit:
     score = scorer.explain(*_fields(document))
     in_fields = (("title", score.in_title), ("content", score.in_body))
-    wanted = Wanted([word for word, _ in score.parts])
     passages = highlights(text_of(row), wanted)
     if not passages and score.in_title:
         passages = highlights(title_of(row), wanted)
