@@ -31,6 +31,7 @@ from claude_mem.domains.retrieval.service import IndexingService, SearchService
 from claude_mem.hook import spool
 from claude_mem.hook.home import ensure_token
 from claude_mem.kernel.clock import now_ms, to_iso
+from claude_mem.kernel.errors import Unavailable
 from claude_mem.kernel.scope import Scope, local_scope
 from claude_mem.ports.database import Tx
 from claude_mem.ports.inbox import Inbox
@@ -105,7 +106,7 @@ def build_local(settings: Settings) -> System:
                 "inbox": {
                     "status": "degraded" if "inbox" in loop.health.degraded else "healthy",
                     "pending": await inbox.pending(),
-                    "dead_letters": len(await inbox.dead_letters(scope, 1000)),
+                    "dead_letters": await _dead_letters(inbox, scope),
                 },
                 "spool": _spool_check(settings, loop),
                 "store": {
@@ -158,6 +159,14 @@ def _prepare(scope: Scope, tx: Tx, indexing: IndexingService, queue: Queue) -> N
     access.make_local_organisation(tx)
     if not indexing.is_current(scope, tx):
         queue.enqueue(scope, tx, [NewJob("index.rebuild", "all")])
+
+
+async def _dead_letters(inbox: Inbox, scope: Scope) -> int | None:
+    """How many; None while the ingest log cannot be asked: a report is wanted most when the disk is full."""
+    try:
+        return len(await inbox.dead_letters(scope, 1000))
+    except Unavailable:
+        return None
 
 
 def _spool_check(settings: Settings, loop: Loop) -> dict[str, Any]:

@@ -7,6 +7,7 @@ other is allowed; 78 settings or database refused (a person is needed); anything
 from __future__ import annotations
 
 import argparse
+import asyncio
 import errno
 import hashlib
 import json
@@ -21,7 +22,7 @@ from typing import Any
 from claude_mem import __version__
 from claude_mem.app import settings as settings_module
 from claude_mem.app.settings import Settings
-from claude_mem.hook.home import ensure_token, make_private_folder, write_private
+from claude_mem.hook.home import default_home, ensure_token, make_private_folder, write_private
 from claude_mem.kernel.clock import now_ms, to_iso
 from claude_mem.kernel.errors import ForeignDatabase, Invalid, MemError, NewerDatabase
 from claude_mem.worker.launch import keep_supervised
@@ -32,6 +33,7 @@ STOPPED, LOCKED, PORT_TAKEN, REFUSED = 0, 75, 76, 78
 _PORTS_TRIED = 50
 _SOCKET_PATH_MAX = 100  # macOS allows 103 bytes, Linux 107
 _BACKLOG = 2048
+_ANNOUNCE_AGAIN_S = 2.0
 
 
 class PortTaken(MemError):  # noqa: N818 - named for what happened
@@ -44,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a worker until it is told to stop; returns its exit code."""
     parser = argparse.ArgumentParser(prog="claude_mem.app.serve")
     parser.add_argument("--home", type=Path, default=None)
-    home = parser.parse_args(arguments).home or settings_module.default_home()
+    home = parser.parse_args(arguments).home or default_home()
     try:
         settings = settings_module.load(home)
         make_private_folder(settings.home)
@@ -97,16 +99,30 @@ def _serve(settings: Settings) -> int:
         raise
     started_at = to_iso(now_ms())
 
+    async def announce() -> None:
+        while True:
+            try:
+                _announce(settings, files, port, address, started_at)
+            except OSError as error:  # a full disk: who knows the address is served meanwhile
+                log.warning("announce.failed", reason=str(error))
+                await asyncio.sleep(_ANNOUNCE_AGAIN_S)
+            else:
+                log.info("ready", port=port, version=__version__, pid=os.getpid())
+                return
+
     class Server(uvicorn.Server):
         """Says when it is ready, and takes the door away before it stops answering."""
+
+        announcing: asyncio.Task[None] | None = None
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started and not self.should_exit:
-                _announce(settings, files, port, address, started_at)
-                log.info("ready", port=port, version=__version__, pid=os.getpid())
+                self.announcing = asyncio.create_task(announce())
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            if self.announcing is not None:
+                self.announcing.cancel()
             _withdraw(files, address)
             await super().shutdown(sockets)
 
@@ -196,6 +212,7 @@ def _announce(settings: Settings, files: Layout, port: int, address: str, starte
         "version": __version__,
         "started_at": started_at,
         "python": sys.executable,
+        "max_rss_mb": settings.max_rss_mb,
     }
     write_private(files.worker_json, json.dumps(record))
     write_private(files.door, f"unix:{address}\n{token}\n")

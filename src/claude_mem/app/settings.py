@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from claude_mem.hook.home import default_home
 from claude_mem.kernel.errors import Detail, Invalid
 
 DEFAULT_PORT = 37700
@@ -58,12 +59,6 @@ class Settings:
     def spool(self) -> Path:
         """Where hooks leave events that no worker took."""
         return self.home / "spool"
-
-
-def default_home(environ: Mapping[str, str] | None = None) -> Path:
-    """`CLAUDE_MEM_HOME`, or `~/.claude-mem`."""
-    env = os.environ if environ is None else environ
-    return Path(env.get("CLAUDE_MEM_HOME") or "~/.claude-mem").expanduser().absolute()
 
 
 def load(home: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:

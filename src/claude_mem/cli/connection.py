@@ -16,11 +16,17 @@ if TYPE_CHECKING:
 @contextmanager
 def worker_client(home: Path, *, as_json: bool, timeout: float = 30.0) -> Iterator[Client]:
     """A client of the data folder's worker; the command ends with a clear error where there can be none."""
+    from claude_mem.app.settings import load
+    from claude_mem.kernel.errors import MemError
     from claude_mem.sdk.client import ApiError, NotReachable  # httpx costs start-up time
     from claude_mem.sdk.local import connect
     from claude_mem.worker import control
 
-    started = control.start(home)
+    try:
+        port = load(home).port
+    except MemError as error:
+        fail(error.message, "mend the setting and try again", code=error.code, as_json=as_json)
+    started = control.start(home, port=port)
     if started.problem is not None:
         problem = started.problem
         fail(problem.message, problem.advice, code=problem.code.upper(), as_json=as_json)

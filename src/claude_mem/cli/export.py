@@ -18,7 +18,7 @@ from claude_mem.cli.connection import worker_client
 from claude_mem.cli.output import USAGE, console, emit, fail
 
 if TYPE_CHECKING:
-    from claude_mem.sdk.client import Client
+    pass
 
 
 class Format(StrEnum):
@@ -47,13 +47,13 @@ def export(
     ] = False,
 ) -> None:
     """Write everything that is remembered: one JSON object a line, or Markdown to read."""
-    from claude_mem.app.settings import default_home
+    from claude_mem.hook.home import default_home
 
     if as_json and out is None:
         step = "claude-mem export --out FILE --json"
         fail("--json reports on a file: --out is missing", step, as_json=True, status=USAGE)
     with worker_client(default_home(), as_json=as_json) as client:
-        rows = _rows(client, project, since)
+        rows = client.export_lines(project=project, since=since)
         if out is None:
             _write(rows, sys.stdout.buffer, format_)
             return
@@ -65,34 +65,6 @@ def export(
             fail(f"could not write {out}: {error.strerror or error}", step, as_json=as_json)
     said = f"Wrote {report['rows']} rows ({report['bytes']} bytes) to {out}."
     emit(report, lambda shown: shown.print(said, markup=False), as_json)
-
-
-def _rows(client: Client, project: str | None, since: str | None) -> Iterator[bytes]:
-    """The export's lines; those of one project when it is named."""
-    lines = client.export_lines(since=since)
-    if project is None:
-        return lines
-    return _of_project(client, lines, project)
-
-
-def _of_project(client: Client, lines: Iterator[bytes], project: str) -> Iterator[bytes]:
-    sessions = set(_sessions_of(client, project))
-    for line in lines:
-        row = json.loads(line)
-        session = row["id"] if row["kind"] == "session" else row.get("session_id")
-        if session in sessions:
-            yield line
-
-
-def _sessions_of(client: Client, project: str) -> Iterator[str]:
-    cursor: str | None = None
-    while True:
-        wanted = {"project": project, "limit": 200} | ({"cursor": cursor} if cursor else {})
-        page = client.request("GET", "/sessions", params=wanted)
-        yield from (row["id"] for row in page["data"])
-        cursor = page.get("next_cursor")
-        if cursor is None:
-            return
 
 
 def _to_file(

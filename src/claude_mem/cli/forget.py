@@ -36,7 +36,7 @@ def forget(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Take something out for good: rows, search index and history. It does not come back."""
-    from claude_mem.app.settings import default_home
+    from claude_mem.hook.home import default_home
 
     if what is not What.LAST and identifier is None:
         fail(

@@ -50,8 +50,8 @@ def import_(
     """Take in transcripts (or the other claude-mem's database). Twice does no harm; an interrupted
     one goes on.
     """
-    from claude_mem.app.settings import default_home
     from claude_mem.cli.connection import worker_client
+    from claude_mem.hook.home import default_home
 
     home = default_home()
     choice = _choice(project, since, as_json=as_json)

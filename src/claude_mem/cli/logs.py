@@ -60,7 +60,7 @@ def logs(
     ] = False,
 ) -> None:
     """Show the newest log lines: readable on a terminal, JSON lines in a pipe."""
-    from claude_mem.app.settings import default_home
+    from claude_mem.hook.home import default_home
     from claude_mem.worker import logview
 
     paths = _paths(default_home(), source)

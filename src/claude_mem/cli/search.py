@@ -42,7 +42,7 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Find what was done: ranked, any word may match, every script."""
-    from claude_mem.app.settings import default_home
+    from claude_mem.hook.home import default_home
 
     with worker_client(default_home(), as_json=as_json) as client:
         result = client.search(

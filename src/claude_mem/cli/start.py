@@ -42,7 +42,7 @@ def restart(timeout: Timeout = 10.0, as_json: Json = False) -> None:
 def stop(timeout: Timeout = 35.0, as_json: Json = False) -> None:
     """Stop the worker: it finishes what it has taken. Hooks keep spooling; nothing is lost."""
     from claude_mem.adapters.sqlite.waiting import waiting
-    from claude_mem.app.settings import default_home
+    from claude_mem.hook.home import default_home
     from claude_mem.worker import control
     from claude_mem.worker.layout import Layout
 

@@ -7,6 +7,7 @@ import fcntl
 import os
 import secrets
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 APPLICATION_ID = 0x434D454D  # "CMEM": SQLite's `PRAGMA application_id` of our databases
@@ -15,18 +16,19 @@ TOKEN_PREFIX = "cm_sk_local_"  # noqa: S105 - a public prefix
 SECOND_HOME = "v2"
 
 
-def base_home() -> Path:
+def base_home(environ: Mapping[str, str] | None = None) -> Path:
     """What is configured: `CLAUDE_MEM_HOME`, else `~/.claude-mem`. Absolute, not resolved."""
-    return Path(os.environ.get("CLAUDE_MEM_HOME") or "~/.claude-mem").expanduser().absolute()
+    env = os.environ if environ is None else environ
+    return Path(env.get("CLAUDE_MEM_HOME") or "~/.claude-mem").expanduser().absolute()
 
 
-def default_home() -> Path:
+def default_home(environ: Mapping[str, str] | None = None) -> Path:
     """The data folder to use: `base_home()`, or the `v2` in it that `install` made.
 
     `install` makes `v2` where another program's database lies in the configured folder; from then
     on every command means that one.
     """
-    base = base_home()
+    base = base_home(environ)
     second = base / SECOND_HOME
     moved = (second / "token").is_file() and is_foreign_database(base / DATABASE)
     return second if moved else base

@@ -112,16 +112,20 @@ async def export(
     request: Request,
     scope: Annotated[Scope, require("export:read")],
     since: Annotated[str | None, Query(max_length=64)] = None,
+    project: Annotated[str | None, Query(max_length=4096)] = None,
 ) -> StreamingResponse:
     """One object a line: `{"kind": ..., ...the row}`. Constant memory, whatever the size."""
     moment = _moment(since)
     database = _database(request)
+    project_id = await database.read(scope, lambda tx: find_project(scope, tx, project))
 
     async def lines() -> AsyncIterator[bytes]:
         for table in service.exported_tables():
             kind = "summary" if table == "summaries" else table.removesuffix("s")
             after: str | None = None
-            while rows := await database.read(scope, _next_rows(scope, table, after, moment)):
+            while rows := await database.read(
+                scope, _next_rows(scope, table, after, moment, project_id)
+            ):
                 after = rows[-1]["id"]
                 yield b"".join(
                     orjson.dumps({"kind": kind, **wire(row)}, option=orjson.OPT_APPEND_NEWLINE)
@@ -132,9 +136,11 @@ async def export(
 
 
 def _next_rows(
-    scope: Scope, table: str, after: str | None, since: int | None
+    scope: Scope, table: str, after: str | None, since: int | None, project_id: str | None
 ) -> Callable[[Tx], list[dict[str, Any]]]:
-    return lambda tx: service.export_page(scope, tx, table, after, since)
+    return lambda tx: service.export_page(
+        scope, tx, table, after=after, since=since, project_id=project_id
+    )
 
 
 async def _entity(request: Request, scope: Scope, kind: str, entity_id: str) -> dict[str, Any]:

@@ -53,6 +53,7 @@ def decode_cursor(cursor: str | None) -> tuple[int, str] | None:
         isinstance(value, list)
         and len(value) == 2
         and type(value[0]) is int
+        and 0 <= value[0] < 1 << 63  # what an engine can compare with
         and isinstance(value[1], str)
     ):
         raise _bad_cursor()

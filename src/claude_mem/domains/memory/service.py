@@ -95,10 +95,18 @@ def counts(scope: Scope, tx: Tx) -> dict[str, int]:
 
 
 def export_page(
-    scope: Scope, tx: Tx, table: str, after: str | None, since: int | None
+    scope: Scope,
+    tx: Tx,
+    table: str,
+    *,
+    after: str | None,
+    since: int | None,
+    project_id: str | None,
 ) -> list[Row]:
     """The next rows of a table in order of id; an empty list ends it."""
-    return reading.page(scope, tx, table, after=after, limit=_PAGE, since=since)
+    return reading.page(
+        scope, tx, table, after=after, limit=_PAGE, since=since, project_id=project_id
+    )
 
 
 def exported_tables() -> tuple[str, ...]:

@@ -138,11 +138,25 @@ def index_page(
 
 
 def page(
-    scope: Scope, tx: Tx, table_name: str, *, after: str | None, limit: int, since: int | None
+    scope: Scope,
+    tx: Tx,
+    table_name: str,
+    *,
+    after: str | None,
+    limit: int,
+    since: int | None,
+    project_id: str | None,
 ) -> list[Row]:
-    """Rows in order of id, for streaming everything out in bounded pieces."""
+    """Rows in order of id, for streaming everything (or one project) out in bounded pieces."""
     table = metadata.tables[table_name]
     query = sa.select(table).where(table.c.enterprise_id == scope.enterprise_id)
+    if project_id is not None:
+        s = t.sessions
+        mine = sa.select(s.c.id).where(
+            s.c.enterprise_id == scope.enterprise_id, s.c.project_id == project_id
+        )
+        column = table.c.project_id if "project_id" in table.c else table.c.session_id
+        query = query.where(column == project_id if "project_id" in table.c else column.in_(mine))
     if after is not None:
         query = query.where(table.c.id > after)
     if since is not None:
