@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
 
 from claude_mem.adapters.sqlite.connection import check_ours, make_engine, translate
 from claude_mem.adapters.sqlite.writer import GroupWriter
@@ -78,9 +79,12 @@ class SqliteDatabase:
             raise translated from error
 
     def _maintain_now(self) -> None:
-        with self._write_engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA optimize")
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        try:
+            with self._write_engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA optimize")
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except DBAPIError as error:
+            raise translate(error) from error
 
     def _close_now(self) -> None:
         self._writer.close()
