@@ -9,7 +9,6 @@ import os
 import secrets
 
 import pytest
-
 from bench.kill import run
 
 pytestmark = pytest.mark.slow
