@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.responses import ORJSONResponse
+from fastapi.responses import JSONResponse
 
 from claude_mem.api import errors
 from claude_mem.api.hot import HotPaths
@@ -88,6 +88,6 @@ def _health_router(health: Health) -> APIRouter:
         """503 while a dependency that is needed is away."""
         report = await health(False)
         status = 503 if report["status"] == "unhealthy" else 200
-        return ORJSONResponse({"status": report["status"]}, status_code=status)
+        return JSONResponse({"status": report["status"]}, status_code=status)
 
     return router
