@@ -104,3 +104,13 @@ async def test_another_programs_file_is_refused_and_left_as_it_was(tmp_path: Pat
         SqliteDatabase(path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.glob("foreign*")] == ["foreign.db"]
+
+
+async def test_a_caller_who_gives_up_harms_no_one(database: Database) -> None:
+    for number in range(30):
+        abandoned = asyncio.ensure_future(database.write(SCOPE, add(f"given-up-{number}")))
+        await asyncio.sleep(0.0005 * (number % 3))
+        abandoned.cancel()
+        await asyncio.gather(abandoned, return_exceptions=True)
+    assert await database.write(SCOPE, add("still works")) == "still works"
+    assert "still works" in await database.read(SCOPE, names)
