@@ -108,15 +108,22 @@ class Scorer:
         titles, bodies = f" {title.tokens} ", f" {body.tokens} "
         title_unit, body_unit = self._units(title, body)
         parts: list[tuple[str, float]] = []
+        in_title: list[str] = []
+        in_body: list[str] = []
         for word, needle, weight in self._needles:
-            frequency = titles.count(needle) * title_unit + bodies.count(needle) * body_unit
-            if frequency:
+            title_count, body_count = titles.count(needle), bodies.count(needle)
+            if title_count:
+                in_title.append(word)
+            if body_count:
+                in_body.append(word)
+            if title_count or body_count:
+                frequency = title_count * title_unit + body_count * body_unit
                 parts.append((word, weight * frequency / (K1 + frequency) / self._most))
         return Score(
             relevance=sum(share for _, share in parts),
             parts=tuple(sorted(parts, key=lambda part: -part[1])),
-            in_title=tuple(word for word, needle, _ in self._needles if needle in titles),
-            in_body=tuple(word for word, needle, _ in self._needles if needle in bodies),
+            in_title=tuple(in_title),
+            in_body=tuple(in_body),
         )
 
     def _units(self, title: Field, body: Field) -> tuple[float, float]:
