@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """What must be masked, and what must not: one row per form that people really paste.
 
 Every key below is made up. The long ones are put together from parts, so that no secret scanner

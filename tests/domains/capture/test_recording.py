@@ -408,3 +408,14 @@ async def test_an_index_made_anew_finds_the_same(mem: Memory) -> None:
     assert count == 4
     assert all(before)
     assert before == after
+
+
+async def test_half_a_surrogate_pair_becomes_a_replacement_character(mem: Memory) -> None:
+    await mem.take(
+        event(
+            "tool.used",
+            {"tool": "Bash", "input": {"command": "c"}, "response": {"stdout": "a\ud800b"}},
+        )
+    )
+    [content] = await mem.one("SELECT content FROM observations")
+    assert content == "$ c\na\ufffdb"

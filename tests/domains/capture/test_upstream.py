@@ -52,7 +52,7 @@ def insert(raw: Any, table: str, **values: Any) -> None:
         values = {name.replace("created", "started"): value for name, value in values.items()}
     marks = ", ".join("?" * len(values))
     raw.execute(
-        f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})",  # noqa: S608 - our own names
+        f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})",
         list(values.values()),
     )
 

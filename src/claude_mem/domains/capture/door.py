@@ -17,6 +17,7 @@ import orjson
 
 from claude_mem.domains.capture.model import Receipt
 from claude_mem.domains.capture.service import CaptureService
+from claude_mem.domains.capture.trim import without_surrogates
 from claude_mem.hook import spool
 from claude_mem.hook.agents import claude
 from claude_mem.kernel.errors import Detail, Invalid, NotFound
@@ -67,7 +68,7 @@ def parse_payload(raw: bytes) -> object:
     except orjson.JSONDecodeError:
         pass
     try:
-        return _without_surrogates(json.loads(raw))
+        return without_surrogates(json.loads(raw))
     except (ValueError, RecursionError) as error:
         raise _invalid("body", "not JSON") from error
 
@@ -136,16 +137,6 @@ def _set_aside(folder: Path, line: spool.SpoolLine | spool.BadLine | Event, reas
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _without_surrogates(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, dict):
-        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_surrogates(item) for item in value]
-    return value
 
 
 def _invalid(name: str, message: str) -> Invalid:

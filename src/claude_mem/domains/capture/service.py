@@ -15,7 +15,7 @@ import orjson
 from claude_mem.domains.capture import recorder
 from claude_mem.domains.capture.model import DrainReport, Gate, Limits, ProjectKeys, Receipt
 from claude_mem.domains.capture.schemas import check_events
-from claude_mem.domains.capture.trim import trim_tree
+from claude_mem.domains.capture.trim import ORIGINAL_FILE, trim_tree, without_surrogates
 from claude_mem.domains.memory import service as memory
 from claude_mem.domains.retrieval.service import IndexingService
 from claude_mem.kernel.clock import now_ms
@@ -68,7 +68,7 @@ class CaptureService:
         Raises Invalid (index and field), StoreFull or Unavailable (with retry_after).
         """
         checked = check_events(events)
-        wanted = [event for event in map(self._at_the_door, checked) if event is not None]
+        wanted = [event for event in checked if self._is_wanted(event)]
         ignored = len(checked) - len(wanted)
         if not wanted:
             return Receipt(0, 0, ignored)
@@ -76,8 +76,7 @@ class CaptureService:
         fresh = await self._fresh(scope, wanted)
         added = 0
         if fresh:
-            entries = [Entry(event["id"], orjson.dumps(event)) for event in fresh]
-            added = await self._inbox.append(scope, entries)
+            added = await self._inbox.append(scope, [self._entry(event) for event in fresh])
             self._remember(event["id"] for event in fresh)
         return Receipt(added, len(wanted) - added, ignored)
 
@@ -122,13 +121,21 @@ class CaptureService:
             if report.events == 0:
                 return total
 
-    def _at_the_door(self, event: Event) -> Event | None:
+    def _is_wanted(self, event: Event) -> bool:
         folder = event["data"].get("cwd") or event["project"]
-        if self._gate.paused() or (folder.startswith("/") and self._gate.opted_out(folder)):
-            return None
+        if self._gate.paused():
+            return False
+        return not (folder.startswith("/") and self._gate.opted_out(folder))
+
+    def _entry(self, event: Event) -> Entry:
+        """What becomes durable of an event: masked, then trimmed."""
         # The key comes from the true folder; masking it afterwards gives the same key every time.
         masked: Event = mask_tree({**event, "project": self._project_keys(event["project"])})
-        return {**masked, "data": trim_tree(masked["data"], self._limits.keep_output_chars)}
+        body = _dump(masked)
+        if len(body) > self._limits.keep_output_chars or ORIGINAL_FILE in body:
+            data = trim_tree(masked["data"], self._limits.keep_output_chars)
+            body = _dump({**masked, "data": data})
+        return Entry(event["id"], body)
 
     def _check_room(self, events: list[Event]) -> None:
         fill = self._gate.fill()
@@ -198,6 +205,13 @@ class CaptureService:
             return built.made, built.repeated
 
         return await self._db.write(scope, work)
+
+
+def _dump(event: Event) -> bytes:
+    try:
+        return orjson.dumps(event)
+    except TypeError:  # half of a surrogate pair, which JSON of an agent can hold and UTF-8 cannot
+        return orjson.dumps(without_surrogates(event))
 
 
 def _recording_scope(enterprise_id: str) -> Scope:

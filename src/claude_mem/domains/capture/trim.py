@@ -1,10 +1,11 @@
-"""Keep what matters of long outputs: head, tail, and how long it was. Pure."""
+"""Keep what matters of long outputs: head, tail, and how long it was; and only what UTF-8 can hold. Pure."""
 
 from __future__ import annotations
 
 from typing import Any
 
 _DROPPED = frozenset({"originalFile"})  # an Edit's result repeats the whole file it changed
+ORIGINAL_FILE = b'"originalFile"'
 
 
 def trim_text(text: str, keep: int) -> str:
@@ -27,4 +28,15 @@ def trim_tree(value: Any, keep: int) -> Any:
         return {key: trim_tree(item, keep) for key, item in value.items() if key not in _DROPPED}
     if isinstance(value, list):
         return [trim_tree(item, keep) for item in value]
+    return value
+
+
+def without_surrogates(value: Any) -> Any:
+    """The JSON value with every lone half of a surrogate pair as U+FFFD."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {without_surrogates(key): without_surrogates(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_surrogates(item) for item in value]
     return value
