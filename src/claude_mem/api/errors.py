@@ -49,6 +49,8 @@ def install(app: FastAPI) -> None:
 
     async def routed(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for it below
+        if isinstance(error.__cause__, MemError):  # raised while the framework read a body
+            return _response(error.__cause__, request)
         if error.status_code == 404:
             return _response(NotFound(f"nothing is at {request.url.path}"), request)
         mapped = Invalid(str(error.detail))

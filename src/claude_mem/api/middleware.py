@@ -6,6 +6,7 @@ Pure ASGI because Starlette's BaseHTTPMiddleware costs more than the rest of a r
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
@@ -35,6 +36,8 @@ OPEN_PATHS = frozenset(
         "/api/v1/health/ready",
     }
 )
+_DECIDING = frozenset({b"host", b"origin", b"authorization", b"content-length"})
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?")
 _QUIET = ("/api/v1/hooks/", "/api/v1/events", "/health", "/api/v1/health")
 _log = structlog.get_logger("api")
 
@@ -61,7 +64,7 @@ class Gatekeeper:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        headers: dict[bytes, bytes] = dict(scope["headers"])
+        headers = dict[bytes, bytes](scope["headers"])
         state = scope.setdefault("state", {})
         request_id = state["request_id"] = new_id()
         status = 0
@@ -78,6 +81,7 @@ class Gatekeeper:
             await send(message)
 
         try:
+            _check_single(scope["headers"])
             self._check_size(headers)
             self._check_origin(headers)
             state["caller"] = self._caller(scope["path"], headers)
@@ -149,11 +153,17 @@ def _bounded(receive: Receive) -> Receive:
     return bounded
 
 
+def _check_single(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Of what decides there is one: which of two counts, others on the way may see differently."""
+    names = [name for name, _ in headers if name in _DECIDING]
+    if len(names) != len(set(names)):
+        raise Forbidden("Host, Origin, Authorization and Content-Length may be sent once each")
+
+
 def _host_name(host: str) -> str:
-    """The name in a Host header: without port, lower case; `[::1]` keeps its brackets."""
-    if host.startswith("["):
-        return host.partition("]")[0].lower() + "]"
-    return host.partition(":")[0].lower()
+    """The name in a Host header: without port, lower case; `[::1]` keeps its brackets; "" if it is none."""
+    found = _HOST.fullmatch(host)
+    return found[1].lower() if found else ""
 
 
 async def _answer(error: MemError, request_id: str, send: Send) -> None:
