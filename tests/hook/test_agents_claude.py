@@ -362,6 +362,14 @@ def test_a_prompt_of_injected_text_only_is_no_prompt() -> None:
     assert to_events(payload("UserPromptSubmit", prompt=text), ID, MS) == []
 
 
+def test_a_fork_of_the_clients_own_is_no_subagent() -> None:
+    """A compaction is written by one; a real subagent has a type, and older clients name none."""
+    said = {"agent_id": "a1", "last_assistant_message": "<summary>All.</summary>"}
+    assert to_events(payload("SubagentStop", agent_type="", **said), ID, MS) == []
+    assert len(to_events(payload("SubagentStop", agent_type="Explore", **said), ID, MS)) == 1
+    assert len(to_events(payload("SubagentStop", **said), ID, MS)) == 1
+
+
 def test_many_open_tags_are_no_burden() -> None:
     assert strip_injected("<system-reminder>" * 50_000).startswith("<system-reminder>")
 

@@ -228,6 +228,12 @@ async def test_a_compaction_summary_is_kept(mem: Memory, data: dict[str, Any], m
     assert (await mem.one("SELECT count(*) FROM ingested_events"))[0] == 1
 
 
+async def test_a_summary_is_kept_without_the_models_scratch_pad_and_tags(mem: Memory) -> None:
+    summary = "<analysis>Let me think.</analysis>\n<summary>What was done</summary>"
+    await mem.take(event("context.compacted", {"phase": "after", "summary": summary}))
+    assert (await mem.one("SELECT content FROM summaries"))[0] == "What was done"
+
+
 async def test_a_machine_made_prompt_is_no_persons_and_entitles_nothing(mem: Memory) -> None:
     await mem.take(event("prompt.submitted", {"content": "wake up", "machine": True}))
     assert tuple(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from claude_mem.domains.capture.keys import summary_words
 from claude_mem.domains.capture.observe import Seen, see_failure, see_success
 from claude_mem.domains.capture.sessions import OpenSession
 from claude_mem.domains.memory.model import (
@@ -121,7 +122,7 @@ def _subagent_stopped(built: Built, context: Context) -> EntityRef | None:
 
 def _compacted(built: Built, context: Context) -> EntityRef | None:
     data, session = context.data, context.session
-    summary = (data.get("summary") or "").strip()
+    summary = summary_words(data.get("summary") or "")
     if data.get("phase") == "before" or not summary:
         return None
     row = NewSummary(

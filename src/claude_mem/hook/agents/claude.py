@@ -247,6 +247,10 @@ def _turn_failed(payload: Payload) -> Made:
 def _subagent_stopped(payload: Payload) -> Made:
     if not _text(payload, "agent_id"):
         raise MalformedPayload("agent_id", "SubagentStop names its subagent")
+    if payload.get("agent_type") == "":
+        # A fork of the client's own (it writes the compaction's summary): no subagent that anybody
+        # started, without a transcript, and what it said is told by another event.
+        return []
     fields = {"content": "last_assistant_message", "transcript_path": "agent_transcript_path"}
     return [("subagent.stopped", _texts(payload, fields))]
 
