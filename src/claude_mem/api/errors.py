@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from claude_mem.kernel.errors import Detail, Invalid, MemError, NotFound
 
 DOCUMENTATION = "docs/errors.md"
+UNFORESEEN = "something went wrong on our side: the log names it by the request id"
 _log = structlog.get_logger("api")
 
 
@@ -58,11 +59,9 @@ def install(app: FastAPI) -> None:
         return _response(mapped, request)
 
     async def unknown(request: Request, error: Exception) -> Response:
-        _log.error("unhandled", exc_info=error, path=request.url.path)
-        return _response(
-            MemError("something went wrong on our side: the log names it by the request id"),
-            request,
-        )
+        request_id = getattr(request.state, "request_id", "")
+        _log.error("unhandled", exc_info=error, path=request.url.path, request_id=request_id)
+        return _response(MemError(UNFORESEEN), request)
 
     app.add_exception_handler(MemError, known)
     app.add_exception_handler(RequestValidationError, malformed)

@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from claude_mem.api.errors import render
+from claude_mem.api.errors import UNFORESEEN, render
 from claude_mem.kernel.errors import Forbidden, MemError, TooLarge
 from claude_mem.kernel.ids import new_id
 from claude_mem.kernel.scope import Scope
@@ -90,6 +90,11 @@ class Gatekeeper:
             if status:
                 raise
             await _answer(error, request_id, counted_send)
+        except Exception:
+            if status:
+                raise  # too late to say anything: the server ends the connection
+            _log.exception("unhandled", path=scope["path"], request_id=request_id)
+            await _answer(MemError(UNFORESEEN), request_id, counted_send)
         finally:
             self._note(scope, status, started, request_id)
 
