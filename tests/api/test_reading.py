@@ -398,6 +398,18 @@ async def test_an_unforeseen_failure_tells_nothing_but_its_request(
     assert body["details"] == []
 
 
+async def test_an_unforeseen_failure_of_taking_events_is_an_error_like_others(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError("inner_workings")
+
+    monkeypatch.setattr(api.system.parts.state["capture"]._inbox, "append", broken)
+    answer = await api.post(api.event())
+    refusal(answer, 500, "INTERNAL_ERROR")
+    assert "inner_workings" not in answer.text
+
+
 async def test_health_tells_strangers_a_word(api: Api) -> None:
     for path in ("/health", f"{API}/health"):
         answer = await api.client.get(path, headers={"authorization": ""})
