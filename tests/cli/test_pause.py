@@ -1,6 +1,7 @@
 """`claude-mem pause` and `resume`: the file that the hook looks at."""
 
 import json
+import os
 import stat
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from claude_mem.adapters.local.pauses import Pauses
 from claude_mem.cli import pause as command
 from claude_mem.hook.main import is_paused
 
@@ -64,3 +66,52 @@ def test_json_of_resume(home: Path) -> None:
         "paused": False,
         "was_paused": True,
     }
+
+
+def test_a_pause_is_remembered_when_it_is_over(home: Path) -> None:
+    pauses = Pauses(home)
+    assert not pauses.cover(int(time.time() * 1000))
+    run("pause")
+    begun = int((home / "paused").stat().st_mtime * 1000)
+    assert pauses.cover(begun)
+    assert pauses.cover(begun + 10**12)
+    assert not pauses.cover(begun - 1000)
+    run("resume")
+    assert pauses.cover(begun + 1)
+    assert not pauses.cover(int(time.time() * 1000) + 1000)
+    assert stat.S_IMODE((home / "pauses.jsonl").stat().st_mode) == 0o600
+
+
+def test_a_pause_begun_anew_keeps_its_start_and_one_that_ran_out_its_end(home: Path) -> None:
+    home.mkdir()
+    hour_ago = int(time.time()) - 3600
+    (home / "paused").write_text(f"{(hour_ago + 60) * 1000}\n")
+    os.utime(home / "paused", (hour_ago, hour_ago))
+    pauses = Pauses(home)
+    assert [pauses.cover((hour_ago + s) * 1000) for s in (-1, 0, 60, 61)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    run("pause", "--for", "1h")
+    assert [pauses.cover((hour_ago + s) * 1000) for s in (-1, 0, 60, 61)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert pauses.cover(int(time.time() * 1000) + 1000)
+    assert not pauses.cover(int(time.time() * 1000) + 3_700_000)
+
+
+def test_a_torn_line_of_the_history_is_passed_over(home: Path) -> None:
+    home.mkdir()
+    (home / "pauses.jsonl").write_text("[100, 200]\n[300, 4")
+    pauses = Pauses(home)
+    assert pauses.cover(150)
+    assert not pauses.cover(350)
+    (home / "paused").touch()
+    now = int((home / "paused").stat().st_mtime * 1000)
+    run("resume")
+    assert pauses.cover(now)

@@ -23,7 +23,7 @@ MOST_EVENTS = 500
 MOST_BYTES = 4 << 20
 _PATIENCE = 300.0  # seconds without an answer other than "later" before an import gives up
 _LONGEST_PAUSE = 5.0
-_OPTED_OUT = "the project opted out"
+_NOT_WANTED = "the project opted out, or recording was paused"
 _INDEX = re.compile(r"^events\[(\d+)\]")
 
 
@@ -101,7 +101,7 @@ class Sender:
         if ignored:
             if self._is_paused():
                 raise Paused
-            self.refused[_OPTED_OUT] += ignored
+            self.refused[_NOT_WANTED] += ignored
         self.new += receipt.accepted
         self.known += receipt.duplicates
 

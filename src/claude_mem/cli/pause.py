@@ -27,13 +27,14 @@ def pause(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Stop recording, for good or for a while. What happens meanwhile is not kept anywhere."""
-    from claude_mem.hook.home import default_home, make_private_folder, write_private
+    from claude_mem.adapters.local import pauses
+    from claude_mem.hook.home import default_home
 
     seconds = _seconds(duration, as_json=as_json)
     until = None if seconds is None else int((time.time() + seconds) * 1000)
     home = default_home()
     try:
-        write_private(make_private_folder(home) / "paused", "" if until is None else f"{until}\n")
+        pauses.begin(home, until)
     except OSError as error:
         fail(f"could not pause: {error}", f"make {home} writable", as_json=as_json)
     shown = f"for {duration}" if duration else "until `claude-mem resume`"
@@ -45,14 +46,14 @@ def resume(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Record again."""
+    from claude_mem.adapters.local import pauses
     from claude_mem.hook.home import default_home
 
-    path = default_home() / "paused"
-    was_paused = path.exists()
+    home = default_home()
     try:
-        path.unlink(missing_ok=True)
+        was_paused = pauses.end(home)
     except OSError as error:
-        fail(f"could not resume: {error}", f"remove {path}", as_json=as_json)
+        fail(f"could not resume: {error}", f"make {home} writable", as_json=as_json)
     said = "Recording again." if was_paused else "Recording was not paused."
     data = {"ok": True, "paused": False, "was_paused": was_paused}
     emit(data, lambda out: out.print(said), as_json)

@@ -325,6 +325,26 @@ async def test_pausing_and_opting_out_ignore_without_an_error(mem: Memory, tmp_p
     assert (receipt.accepted, receipt.ignored) == (0, 1)
 
 
+async def test_what_is_told_later_is_judged_by_when_it_happened(mem: Memory) -> None:
+    """A spool or a transcript tells of before, during and after a pause; only a pause's own time is not kept."""
+    home = mem.system.settings.home
+    (home / "pauses.jsonl").write_text(f"[{T0 + 10}, {T0 + 20}]\n")
+    (home / "paused").touch()  # and it is paused right now
+    told = [
+        event("prompt.submitted", {"content": f"at {at}"}, at=T0 + at) for at in (9, 10, 20, 21)
+    ]
+    taken, faults = await mem.capture.accept_valid(SCOPE, told)
+    assert (taken, faults) == (2, [])
+    live = await mem.capture.accept(SCOPE, [event("prompt.submitted", {"content": "x"})])
+    assert (live.accepted, live.ignored) == (0, 1)
+    (home / "paused").unlink()
+    sent = await mem.capture.accept(SCOPE, told[1:3])
+    assert (sent.accepted, sent.ignored) == (0, 2)
+    await mem.capture.drain_all()
+    rows = await mem.rows("SELECT content FROM prompts ORDER BY occurred_at")
+    assert [row[0] for row in rows] == ["at 9", "at 21"]
+
+
 async def test_forgetting_the_last_turn_leaves_no_word_of_it(mem: Memory) -> None:
     await mem.take(
         event("prompt.submitted", {"content": "keepthis", "prompt_id": "p0"}, at=T0),

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from claude_mem.adapters.local.pauses import Pauses
 from claude_mem.hook.optout import is_opted_out
 
 _FRESH_S = 2.0
@@ -17,6 +18,7 @@ class FolderGate:
 
     def __init__(self, home: Path, cap_bytes: int, counted: Sequence[Path]) -> None:
         self._pause = home / "paused"
+        self._pauses = Pauses(home)
         self._cap = cap_bytes
         self._counted = [Path(f"{path}{end}") for path in counted for end in ("", "-wal")]
         self._opted: dict[str, tuple[float, bool]] = {}
@@ -29,6 +31,10 @@ class FolderGate:
         except OSError:
             return False
         return not text.isdigit() or int(text) > time.time() * 1000
+
+    def paused_at(self, moment: int) -> bool:
+        """See the protocol."""
+        return self._pauses.cover(moment)
 
     def opted_out(self, folder: str) -> bool:
         """See the protocol."""

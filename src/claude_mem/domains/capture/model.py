@@ -40,6 +40,10 @@ class Gate(Protocol):
         """Whether capture is paused."""
         ...
 
+    def paused_at(self, moment: int) -> bool:
+        """Whether capture was paused at a moment (Unix ms), be that pause over or not."""
+        ...
+
     def opted_out(self, folder: str) -> bool:
         """Whether the project around `folder` asked not to be recorded."""
         ...

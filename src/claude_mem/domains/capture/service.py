@@ -5,6 +5,7 @@ Order at the door, for every way in: validate, mask, trim, append. Nothing unmas
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from claude_mem.domains.capture.schemas import check_events
 from claude_mem.domains.capture.trim import ORIGINAL_FILE, trim_tree, without_surrogates
 from claude_mem.domains.memory import service as memory
 from claude_mem.domains.retrieval.service import IndexingService
-from claude_mem.kernel.clock import now_ms
+from claude_mem.kernel.clock import from_iso, now_ms
 from claude_mem.kernel.errors import Invalid, MemError, StoreFull, Unavailable
 from claude_mem.kernel.ids import id_epoch_ms
 from claude_mem.kernel.redact import mask_tree
@@ -30,6 +31,7 @@ from claude_mem.ports.queue import Queue
 Event = dict[str, Any]
 _REMEMBERED_IDS = 20_000
 _SKEW_MS = 1_000
+_LARGE = 400_000  # bytes
 _TOOL_TYPES = frozenset({"tool.used", "tool.failed"})
 # Above the cap tool events are refused first, so that prompts still have room.
 _FULL_FOR_TOOLS, _FULL = 1.0, 1.05
@@ -62,13 +64,16 @@ class CaptureService:
         self._horizon = now_ms()  # every id accepted since then is in `_recent`
         self.on_recorded: Callable[[Scope, int], None] | None = None
 
-    async def accept(self, scope: Scope, events: object) -> Receipt:
-        """Make a batch durable, or refuse all of it.
+    async def accept(
+        self, scope: Scope, events: object, size: int = 0, *, told_later: bool = False
+    ) -> Receipt:
+        """Make a batch durable, or refuse all of it. `size` in bytes, if known, keeps large ones off the event loop.
 
-        Raises Invalid (index and field), StoreFull or Unavailable (with retry_after).
+        Ignored is what happened while capture was paused, and all that is not `told_later` while it is. Raises Invalid
+        (index and field), StoreFull or Unavailable (with retry_after).
         """
         checked = check_events(events)
-        wanted = [event for event in checked if self._is_wanted(event)]
+        wanted = [event for event in checked if self._is_wanted(event, told_later)]
         ignored = len(checked) - len(wanted)
         if not wanted:
             return Receipt(0, 0, ignored)
@@ -76,7 +81,8 @@ class CaptureService:
         fresh = await self._fresh(scope, wanted)
         added = 0
         if fresh:
-            added = await self._inbox.append(scope, [self._entry(event) for event in fresh])
+            entries = await self._entries(fresh, size)
+            added = await self._inbox.append(scope, entries)
             self._remember(event["id"] for event in fresh)
         return Receipt(added, len(wanted) - added, ignored)
 
@@ -85,10 +91,11 @@ class CaptureService:
     ) -> tuple[int, list[tuple[Event, str]]]:
         """Make the valid events of a batch durable: (how many, the others with what is wrong with each).
 
-        For sources that cannot mend an event (a spool, a transcript): one bad event must not hold up the rest.
+        For sources that tell later what happened and cannot mend an event (a spool, a transcript): one bad event must
+        not hold up the rest.
         """
         try:
-            receipt = await self.accept(scope, events)
+            receipt = await self.accept(scope, events, told_later=True)
         except Invalid as error:
             if len(events) == 1:
                 return 0, [(events[0], error.message)]
@@ -121,11 +128,19 @@ class CaptureService:
             if report.events == 0:
                 return total
 
-    def _is_wanted(self, event: Event) -> bool:
+    def _is_wanted(self, event: Event, told_later: bool) -> bool:
         folder = event["data"].get("cwd") or event["project"]
-        if self._gate.paused():
+        if self._gate.paused() and not told_later:
+            return False
+        if self._gate.paused_at(from_iso(event["occurred_at"])):
             return False
         return not (folder.startswith("/") and self._gate.opted_out(folder))
+
+    async def _entries(self, events: list[Event], size: int) -> list[Entry]:
+        if size < _LARGE:
+            return [self._entry(event) for event in events]
+        # Masking megabytes takes long: on another thread, so that others are answered meanwhile.
+        return await asyncio.to_thread(lambda: [self._entry(event) for event in events])
 
     def _entry(self, event: Event) -> Entry:
         """What becomes durable of an event: masked, then trimmed."""
