@@ -122,3 +122,14 @@ async def test_the_count_stays_right_when_everything_happens_at_once(inbox: Inbo
 
     await asyncio.gather(consume(), *(inbox.append(SCOPE, entries(4)) for _ in range(50)))
     assert await inbox.pending() == 0
+
+
+async def test_a_burst_gives_its_pages_back(tmp_path: Path) -> None:
+    inbox = SqliteInbox(tmp_path / "burst.db")
+    big = [Entry(new_id(), b"x" * 20_000) for _ in range(300)]
+    await inbox.append(SCOPE, big)
+    await inbox.ack([p.position for p in await inbox.take(300)])
+    for _ in range(3):
+        await inbox.maintain()
+    await inbox.close()
+    assert (tmp_path / "burst.db").stat().st_size < 1_000_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
@@ -39,6 +40,8 @@ from claude_mem.ports.queue import NewJob, Queue
 from claude_mem.worker.loop import Loop, Work
 
 _DRAIN_ON_STOP_S = 20.0
+_WARN_FILL = 0.8
+_COUNT_SHARE = 50  # counting may take a fiftieth of the time
 _log = structlog.get_logger("app")
 
 
@@ -81,19 +84,25 @@ def build_local(settings: Settings) -> System:
             database=database,
             queue=queue,
             handlers={"transcript.catch_up": catch_up.run, "index.rebuild": rebuild.run},
-            maintain=database.maintain,
+            maintain=lambda: maintain(),
             spool=settings.spool,
             scope=scope,
         )
     )
 
+    counted = _Counted(database, scope)
+
+    async def maintain() -> None:
+        await database.maintain()
+        await inbox.maintain()
+        if gate.fill() >= _WARN_FILL:
+            _log.warning("store.nearly_full", bytes=gate.size(), cap_mb=settings.max_store_mb)
+
     async def health(full: bool) -> dict[str, Any]:
         status = "degraded" if loop.health.degraded or gate.fill() >= 1.0 else "healthy"
         if not full:
             return {"status": status}
-        started_query = time.perf_counter()
-        counts = await database.read(scope, lambda tx: memory.counts(scope, tx))
-        latency = (time.perf_counter() - started_query) * 1000
+        counts, latency = await counted()
         jobs = await database.read(scope, lambda tx: queue.counts(scope, tx))
         return {
             "status": status,
@@ -108,9 +117,9 @@ def build_local(settings: Settings) -> System:
                     "pending": await inbox.pending(),
                     "dead_letters": await _dead_letters(inbox, scope),
                 },
-                "spool": _spool_check(settings, loop),
+                "spool": await asyncio.to_thread(_spool_check, settings, loop),
                 "store": {
-                    "status": "degraded" if gate.fill() >= 0.8 else "healthy",
+                    "status": "degraded" if gate.fill() >= _WARN_FILL else "healthy",
                     "bytes": gate.size(),
                     "cap_bytes": settings.max_store_mb * 1024 * 1024,
                     "fill": round(gate.fill(), 4),
@@ -152,6 +161,26 @@ def build_local(settings: Settings) -> System:
         lifespan=lifespan,
     )
     return System(settings, parts, loop, inbox)
+
+
+class _Counted:
+    """Row counts for health: counting a large table takes a while, so an answer is kept fifty times as long."""
+
+    def __init__(self, database: SqliteDatabase, scope: Scope) -> None:
+        self._database = database
+        self._scope = scope
+        self._kept: tuple[float, dict[str, int], float] = (0.0, {}, 0.0)
+
+    async def __call__(self) -> tuple[dict[str, int], float]:
+        """(rows by table, milliseconds it took)."""
+        started = time.perf_counter()
+        if started >= self._kept[0]:
+            counts = await self._database.read(
+                self._scope, lambda tx: memory.counts(self._scope, tx)
+            )
+            took = time.perf_counter() - started
+            self._kept = (started + took * _COUNT_SHARE, counts, took * 1000)
+        return self._kept[1], self._kept[2]
 
 
 def _prepare(scope: Scope, tx: Tx, indexing: IndexingService, queue: Queue) -> None:

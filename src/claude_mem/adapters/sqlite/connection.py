@@ -73,6 +73,7 @@ def configure(raw: Raw, *, writer: bool) -> None:
     cursor = raw.cursor()
     if writer and cursor.execute("PRAGMA page_count").fetchone()[0] == 0:
         # Before WAL, so that the marker is in the file itself even if we are killed before the first checkpoint.
+        cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
         cursor.execute(f"PRAGMA application_id={APPLICATION_ID}")
     for pragma in _COMMON + (_WRITER if writer else _READER):
         cursor.execute(pragma)

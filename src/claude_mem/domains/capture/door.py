@@ -6,6 +6,7 @@ kept aside, counted and shown.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Callable
@@ -78,7 +79,7 @@ async def take_hook(
 ) -> Receipt:
     """One forwarded hook payload; when this returns its events are on disk."""
     events = hook_events(agent, parse_payload(raw), event_id, ms)
-    return await service.accept(scope, events) if events else Receipt(0, 0, 1)
+    return await service.accept(scope, events, len(raw)) if events else Receipt(0, 0, 1)
 
 
 async def take_spool(service: CaptureService, scope: Scope, folder: Path) -> SpoolReport:
@@ -87,7 +88,7 @@ async def take_spool(service: CaptureService, scope: Scope, folder: Path) -> Spo
     Raises StoreFull or Unavailable: then the files stay for the next time; what was taken of them is known by its ids.
     """
     report = SpoolReport()
-    for path in spool.take(folder):
+    for path in await asyncio.to_thread(spool.take, folder):
         batch: list[Event] = []
         for line in spool.read(path):
             reason = None

@@ -44,7 +44,7 @@ async def take_events(service: CaptureService, scope: Scope, raw: bytes) -> byte
             "the body is an object with one field: events",
             details=(Detail("events", "expected {'events': [...]} and nothing else"),),
         )
-    receipt = await service.accept(scope, body["events"])
+    receipt = await service.accept(scope, body["events"], len(raw))
     return orjson.dumps({"accepted": receipt.accepted, "duplicates": receipt.duplicates})
 
 
