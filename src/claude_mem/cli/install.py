@@ -97,9 +97,13 @@ def uninstall(
     purge_hook: Annotated[
         bool, typer.Option("--purge-hook", help="Remove the hook from the data folder too.")
     ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Nothing is asked; accepted as install does.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Take out exactly what install put in. The memory stays."""
+    del yes
     from claude_mem.hook import git, installation
     from claude_mem.hook.home import default_home
     from claude_mem.hook.settings_file import SettingsError

@@ -53,7 +53,7 @@ for _command in (install, start, status, logs, search, import_, export, forget, 
 def main() -> None:
     """Entry point. A pipe that closes early or Ctrl-C is no error of ours."""
     try:
-        app()
+        app(prog_name="claude-mem")
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
