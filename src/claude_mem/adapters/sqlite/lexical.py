@@ -10,9 +10,11 @@ so the cost is bounded instead:
 - candidates are the documents of the rare words (the rarest first, up to `POSTINGS_PER_PROBE` times
   as many), best sum of inverse document frequencies first, ties in the order of FTS5's `bm25` while
   they are few, else newest first;
-- then the newest documents with all, some, or one of the common words; looking for words together
-  takes at most about `SCAN` steps, so in a very large store words that are common but hardly ever
-  meet are looked for in its newer part only. The same holds for phrases of common words.
+- then the newest documents with all, some, or one of the common words; looking for what must meet
+  takes at most about `SCAN` steps, so in a very large store words (or the words of a phrase) that
+  are common but hardly ever meet are looked for in its newer part only;
+- filters and exclusions with few documents are resolved to those first, the others are intersected
+  by the engine. A filter with few documents is never cut short.
 
 Every candidate is scored afterwards over all words, so a bound costs recall, never order.
 
@@ -43,7 +45,7 @@ PROBE_SHARE: Final = 100
 PROBE_MIN: Final = 500
 PROBE: Final = 2_000
 POSTINGS_PER_PROBE: Final = 3
-SCAN: Final = 100_000
+SCAN: Final = 50_000
 _MEETING_WORDS = 6
 _PAIRS = 3
 _KNOWN_COMMON = 4_096
@@ -141,15 +143,22 @@ class _Search:
         self._enterprise = scope.enterprise_id
         self._known = common
         self._cursor = tx.connection.cursor()
-        self._lists: dict[str, list[int]] = {}
+        self._lists: dict[str, list[int]] = {}  # of rare words: all of their documents
+        self._recent: dict[str, list[int]] = {}  # of words just looked up: the newest
         self._frequencies: dict[str, int] = {}
         self._tenant = [f'labels : "{_tenant(scope)}"'] if plan.shared else []
-        labels = [f"labels : {_either(map(_quoted, group))}" for group in plan.labels]
-        self._required = [*self._tenant, *labels, *(_in_text(_phrase(p)) for p in plan.phrases)]
+        self._labels = [f"labels : {_either(map(_quoted, group))}" for group in plan.labels]
+        self._phrases = [_in_text(_phrase(phrase)) for phrase in plan.phrases]
         self._excluded = _in_text(_either(map(_phrase, plan.excluded))) if plan.excluded else ""
-        self._is_filtered = bool(labels or plan.phrases or plan.excluded)
         self._depth = min(max(plan.documents // PROBE_SHARE, PROBE_MIN), PROBE)
         self._postings = POSTINGS_PER_PROBE * self._depth
+        self._is_filtered = bool(self._labels or self._phrases or self._excluded)
+        # What the filters leave, as far as it is known without the engine; if not `_is_known`, it
+        # has to be asked.
+        self._allowed: set[int] | None = None
+        self._denied: set[int] = set()
+        self._is_known = not self._phrases
+        self._label_steps = plan.documents
         self._found: dict[int, None] = {}
         self._is_complete = True
 
@@ -158,6 +167,7 @@ class _Search:
         plan = self._plan
         for word in dict.fromkeys((*plan.words, *(t for p in plan.phrases for t in p))):
             self._probe(word)
+        self._resolve_filters()
         present = sorted(
             (word for word in plan.words if self._frequencies[word]),
             key=self._frequencies.__getitem__,
@@ -192,18 +202,41 @@ class _Search:
         if known is not None:
             self._frequencies[word] = known
             return
-        numbers = self._newest(word, self._depth)
+        numbers = self._newest(_in_text(_quoted(word)))
+        self._recent[word] = numbers
         if len(numbers) < self._depth:
             self._lists[word] = numbers
             self._frequencies[word] = len(numbers)
             return
-        share = (plan.last - numbers[-1] + 1) / max(plan.last - plan.first + 1, 1)
-        estimate = min(max(int(len(numbers) / max(share, 1e-9)), len(numbers)), plan.documents)
-        self._frequencies[word] = estimate
+        self._frequencies[word] = estimate = self._estimate(numbers)
         self._known.note(self._enterprise, word, plan.documents, estimate)
 
-    def _newest(self, word: str, limit: int) -> list[int]:
-        return self._match(" AND ".join([*self._tenant, _in_text(_quoted(word))]), limit)
+    def _newest(self, expression: str) -> list[int]:
+        """The enterprise's newest documents that match: all of them when they are fewer than depth."""
+        return self._match(" AND ".join([*self._tenant, expression]), self._depth)
+
+    def _estimate(self, newest: list[int]) -> int:
+        """How many documents match, from the span of the newest of them."""
+        plan = self._plan
+        share = (plan.last - newest[-1] + 1) / max(plan.last - plan.first + 1, 1)
+        return min(max(int(len(newest) / max(share, 1e-9)), len(newest)), plan.documents)
+
+    def _resolve_filters(self) -> None:
+        """Filters with few documents become sets of numbers."""
+        for label in self._labels:
+            numbers = self._newest(label)
+            if len(numbers) < self._depth:
+                self._allowed = (
+                    set(numbers) if self._allowed is None else self._allowed & set(numbers)
+                )
+                self._label_steps = min(self._label_steps, len(numbers))
+            else:
+                self._is_known = False
+                self._label_steps = min(self._label_steps, self._estimate(numbers))
+        if self._excluded:
+            numbers = self._newest(self._excluded)
+            self._denied = set(numbers)
+            self._is_known = self._is_known and len(numbers) < self._depth
 
     def _split(self, words: Sequence[str]) -> tuple[list[str], list[str]]:
         """Rare and common words, the rarest first; together the rare ones have few documents."""
@@ -224,7 +257,8 @@ class _Search:
 
     def _gated(self, expression: str) -> str:
         """The expression with everything that is required and nothing that is excluded."""
-        inner = " AND ".join([*self._required, _in_text(expression)])
+        parts = [*self._tenant, *self._labels, *self._phrases, _in_text(expression)]
+        inner = " AND ".join(parts)
         return f"({inner}) NOT {self._excluded}" if self._excluded else inner
 
     def _add_rare(self, rare: list[str], limit: int) -> int:
@@ -237,9 +271,13 @@ class _Search:
             weight = self._weight(word)
             for number in self._lists[word]:
                 weights[number] = weights.get(number, 0.0) + weight
-        if self._is_filtered:
+        if self._allowed is not None:
+            weights = {number: weights[number] for number in weights.keys() & self._allowed}
+        if weights and not self._is_known:
             allowed = self._match(self._gated(either), self._postings)
             weights = {number: weights[number] for number in allowed if number in weights}
+        for number in weights.keys() & self._denied:
+            del weights[number]
         places = self._places(either, weights)
         ranked = sorted(weights, key=lambda n: (-weights[n], places.get(n, len(places)), -n))
         self._found.update(dict.fromkeys(ranked[:limit]))
@@ -262,7 +300,11 @@ class _Search:
         for word in common[:_PAIRS]:
             if len(self._found) >= want:
                 return
-            self._add(_quoted(word), want, 0)
+            if word in self._recent and not self._is_filtered:
+                self._found.update(dict.fromkeys(self._recent[word][:want]))
+            else:
+                floor = self._floor((word,)) if self._is_filtered else 0
+                self._add(_quoted(word), want, floor)
 
     def _meetings(self, common: list[str]) -> list[tuple[str, ...]]:
         """Which common words to look for together: all, the rarer half, pairs of the rarest."""
@@ -277,7 +319,7 @@ class _Search:
     def _add_required(self) -> int:
         """Documents with the phrases and none of the optional words; how many have the phrases."""
         longest = max(self._plan.phrases, key=len)
-        floor = self._floor(longest) if len(longest) > 1 else 0
+        floor = self._floor(longest)
         numbers = self._match(self._gated(_phrase(longest)), self._depth, floor)
         self._is_complete = floor == 0 and len(numbers) < self._depth
         self._found.update(dict.fromkeys(numbers))
@@ -287,9 +329,13 @@ class _Search:
         self._found.update(dict.fromkeys(self._match(self._gated(expression), limit, floor)))
 
     def _floor(self, words: Sequence[str]) -> int:
-        """The number below which words that must meet are not looked for: about SCAN steps away."""
-        steps = min(self._frequencies[word] for word in words)
-        if steps <= SCAN:
+        """The number below which what must meet is not looked for: about SCAN steps from the end.
+
+        Steps are those of the rarest of the words, the phrases' words and the filters.
+        """
+        together = (*words, *(token for phrase in self._plan.phrases for token in phrase))
+        steps = min(self._label_steps, *(self._frequencies[word] for word in together))
+        if steps <= SCAN or (len(together) == 1 and not self._labels):
             return 0
         plan = self._plan
         return plan.last - int((plan.last - plan.first + 1) * SCAN / steps)

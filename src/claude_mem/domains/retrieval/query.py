@@ -21,7 +21,7 @@ from typing import Final
 
 from claude_mem.domains.retrieval import analysis
 
-MAX_TERMS: Final = 32
+MAX_TERMS: Final = 24
 MAX_PHRASES: Final = 8
 MAX_PHRASE_TOKENS: Final = 32
 MAX_PREFIXES: Final = 8
