@@ -60,7 +60,8 @@ class CaptureService:
         self._gate = gate
         self._project_keys = project_keys
         self._limits = limits
-        self._recent: OrderedDict[str, int] = OrderedDict()  # id -> when it was accepted
+        # (enterprise, id) -> when it was accepted
+        self._recent: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._horizon = now_ms()  # every id accepted since then is in `_recent`
         self.on_recorded: Callable[[Scope, int], None] | None = None
 
@@ -83,7 +84,7 @@ class CaptureService:
         if fresh:
             entries = await self._entries(fresh, size)
             added = await self._inbox.append(scope, entries)
-            self._remember(event["id"] for event in fresh)
+            self._remember(scope, (event["id"] for event in fresh))
         return Receipt(added, len(wanted) - added, ignored)
 
     async def accept_valid(
@@ -169,7 +170,7 @@ class CaptureService:
         upper = now_ms() + _SKEW_MS
         for event in events:
             event_id = event["id"]
-            if event_id in self._recent or event_id in new:
+            if (scope.enterprise_id, event_id) in self._recent or event_id in new:
                 continue
             new[event_id] = event
             if not self._horizon <= id_epoch_ms(event_id) <= upper:
@@ -180,10 +181,10 @@ class CaptureService:
                 del new[event_id]
         return list(new.values())
 
-    def _remember(self, event_ids: Iterable[str]) -> None:
+    def _remember(self, scope: Scope, event_ids: Iterable[str]) -> None:
         now = now_ms()
         for event_id in event_ids:
-            self._recent[event_id] = now
+            self._recent[(scope.enterprise_id, event_id)] = now
         while len(self._recent) > _REMEMBERED_IDS:
             _, self._horizon = self._recent.popitem(last=False)
 
