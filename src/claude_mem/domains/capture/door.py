@@ -23,7 +23,7 @@ from claude_mem.hook import spool
 from claude_mem.hook.agents import claude
 from claude_mem.kernel.errors import Detail, Invalid, NotFound
 from claude_mem.kernel.ids import is_id
-from claude_mem.kernel.redact import mask_text
+from claude_mem.kernel.redact import mask_tree
 from claude_mem.kernel.scope import Scope
 
 Event = dict[str, Any]
@@ -126,12 +126,14 @@ async def _accept(
 
 def _set_aside(folder: Path, line: spool.SpoolLine | spool.BadLine | Event, reason: str) -> None:
     if isinstance(line, spool.BadLine):
-        kept: Any = mask_text(line.text.decode("utf-8", "replace"))
+        kept: Any = line.text.decode("utf-8", "replace")
     elif isinstance(line, spool.SpoolLine):
         kept = {"id": line.id, "event": line.event, "payload": line.payload or line.payload_text}
     else:
         kept = line
-    record = json.dumps({"reason": reason, "record": kept}, ensure_ascii=False) + "\n"
+    # Masked here whatever it is: that a line was written by a hook of ours is only what it says.
+    masked = mask_tree({"reason": reason, "record": kept})
+    record = json.dumps(masked, ensure_ascii=False) + "\n"
     handle = os.open(folder / "rejected.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         os.write(handle, record.encode("utf-8", "replace"))
