@@ -1,4 +1,4 @@
-"""The running system of the API tests, and the same folder of support."""
+"""The running system, and the support that other tests have too."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "api"))
+# Support shared with tests/api, and the harness of real processes under bench/.
+sys.path[:0] = [str(Path(__file__).parents[1] / "api"), str(Path(__file__).parents[2])]
 
-from api_support import Api, running
+from api_support import Api, running  # noqa: E402 - found by the line above
 
 
 @pytest.fixture
