@@ -82,6 +82,7 @@ def test_what_was_captured_live_is_not_taken_in_again(cli: Cli, tmp_path: Path) 
     ]
     with connect(cli.home) as client:
         client.post_events(events)
+        assert client.wait_until_indexed()
     before = cli.counts()
     report = cli.told("import", path)
     assert report["new"] == 3, "as events they are new"

@@ -41,7 +41,8 @@ from claude_mem.worker.loop import Loop, Work
 
 _DRAIN_ON_STOP_S = 20.0
 _WARN_FILL = 0.8
-_COUNT_SHARE = 50  # counting may take a fiftieth of the time
+_COUNT_SHARE = 50  # slow counting may take a fiftieth of the time
+_SLOW_COUNT_S = 0.05
 _log = structlog.get_logger("app")
 
 
@@ -179,7 +180,8 @@ class _Counted:
                 self._scope, lambda tx: memory.counts(self._scope, tx)
             )
             took = time.perf_counter() - started
-            self._kept = (started + took * _COUNT_SHARE, counts, took * 1000)
+            keep = took * _COUNT_SHARE if took > _SLOW_COUNT_S else 0.0
+            self._kept = (started + keep, counts, took * 1000)
         return self._kept[1], self._kept[2]
 
 
