@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hook_support import Door, Installed, answering, payload, reply
+from hook_support import Door, Installed, answering, payload, reply, resetting
 
 MARK = """
 import json, os, sys
@@ -86,6 +86,15 @@ def test_a_worker_that_refuses_is_not_started_again(
     hook.run("SessionStart", payload("SessionStart"))
     assert len(hook.lines()) == 1
     settle(hook, mark, expected=0)
+
+
+def test_a_worker_that_dies_while_it_is_spoken_to_is_started_again(
+    hook: Installed, mark: Path, open_door: Callable[..., Door]
+) -> None:
+    open_door(resetting(b""), tcp=True)  # what a killed process does to its connections
+    hook.run("SessionStart", payload("SessionStart"))
+    assert len(marks(mark, 1)) == 1
+    assert len(hook.lines()) == 1
 
 
 @pytest.mark.parametrize("plan", [None, "{", "[]", '{"argv": []}', '{"argv": ["/nowhere/python"]}'])

@@ -19,10 +19,11 @@ def start_if_needed(folder: str, event: str, why: Exception | None) -> None:
     """Start the worker on SessionStart when none answers, else only to mend a crash.
 
     A missing door means "stopped", which is a person's choice until the next session. A door where
-    nobody listens means that the worker and its supervisor died: then any event starts it again,
-    once in `HEAL_SECONDS`. A worker that is merely slow (timeout, refusal) is left alone.
+    nobody listens, or where the connection breaks, means that the worker died, its supervisor
+    perhaps too: then any event starts it again, once in `HEAL_SECONDS`; harmless when one runs. A
+    worker that is merely slow (timeout, refusal) is left alone.
     """
-    if not isinstance(why, (FileNotFoundError, ConnectionRefusedError)):
+    if not isinstance(why, (FileNotFoundError, ConnectionError)):
         return
     crashed = os.path.exists(folder + "/door")
     if event == "SessionStart" or (crashed and is_due(folder + "/hook/.launched", HEAL_SECONDS)):
