@@ -30,7 +30,9 @@ def forget(
         What,
         typer.Argument(help="last (the newest prompt and all that followed), or one thing by id."),
     ],
-    identifier: Annotated[str | None, typer.Argument(metavar="[ID]")] = None,
+    identifier: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Which one; not for last.")
+    ] = None,
     project: Annotated[str | None, typer.Option(help="last: only in this project.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,

@@ -38,7 +38,9 @@ def search(
     file: Annotated[str | None, typer.Option(help="Only what touched this file.")] = None,
     since: Annotated[str | None, typer.Option(help="From then on: ISO 8601, or 7d, 12h.")] = None,
     until: Annotated[str | None, typer.Option(help="Up to then: ISO 8601, or 7d, 12h.")] = None,
-    limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=100)] = 10,
+    limit: Annotated[
+        int, typer.Option("-n", "--limit", min=1, max=100, help="How many results at most.")
+    ] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Find what was done: ranked, any word may match, every script."""
