@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx
+import sqlean
 from fastapi import FastAPI
 
 from claude_mem.api.application import make_app
 from claude_mem.app.build import System, build_local
+from claude_mem.app.migrate import ensure_current
 from claude_mem.app.settings import load
 from claude_mem.kernel.clock import now_ms, to_iso
 from claude_mem.kernel.ids import new_id
@@ -86,10 +90,23 @@ def refusal(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
     return body
 
 
+@cache
+def migrated() -> bytes:
+    """An empty database at HEAD: made once, because migrating is most of what starting costs."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "claude-mem.db"
+        ensure_current(path)
+        raw = sqlean.connect(str(path), isolation_level=None)
+        raw.execute("PRAGMA journal_mode=DELETE").fetchall()  # everything into the one file
+        raw.close()
+        return path.read_bytes()
+
+
 @asynccontextmanager
 async def running(home: Path) -> AsyncIterator[Api]:
     """A started system; it is stopped on leaving."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (home / "claude-mem.db").write_bytes(migrated())
     system = build_local(load(home, {}))
     token = (home / "token").read_text().strip()
     api = FastAPI()

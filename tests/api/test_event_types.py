@@ -22,8 +22,8 @@ MADE: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
     "tool.used": (
         {
             "tool": "Write",
-            "input": {"file_path": "/work/a.py", "content": "x = 1\n"},
-            "response": {"type": "create", "filePath": "/work/a.py"},
+            "input": {"file_path": "/repo/a.py", "content": "x = 1\n"},
+            "response": {"type": "create", "filePath": "/repo/a.py"},
         },
         {"observations": 1, "code_changes": 1},
     ),
@@ -110,7 +110,7 @@ async def test_a_reply_of_usage_only_makes_no_row_but_counts(api: Api) -> None:
 async def test_a_written_file_is_a_code_change_with_its_prompt(api: Api) -> None:
     await api.take(api.event(), api.event("tool.used", data=MADE["tool.used"][0]))
     change = await only(api, "changes")
-    assert (change["file_path"], change["operation"]) == ("/work/a.py", "create")
+    assert (change["file_path"], change["operation"]) == ("/repo/a.py", "create")
     assert (change["lines_added"], change["lines_removed"]) == (1, 0)
     assert change["reason_prompt_id"] == (await only(api, "prompts"))["id"]
     assert change["observation_id"] == (await only(api, "observations"))["id"]
