@@ -1,0 +1,1 @@
+"""Programs of the repository: they make what is committed and are no part of the product."""
