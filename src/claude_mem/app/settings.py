@@ -41,7 +41,7 @@ class Settings:
     max_store_mb: int = 20_480  # size cap of the local store; warned about from 80 %
     max_rss_mb: int = 1_024  # the supervisor restarts a worker above this
     inbox_bound: int = 500_000  # events that may wait to be indexed
-    batch_size: int = 1_000  # events a transaction
+    batch_size: int = 500  # events a transaction
     catch_up: bool = True  # read the agent's own transcript for assistant texts and token counts
     keep_output_chars: int = 16_000  # of a tool's output: head and tail that are kept
 
