@@ -266,13 +266,22 @@ def _ids(stage: Stage) -> dict[str, list[str]]:
 
 
 def test_a_background_subagent_and_its_notification(stage: Stage) -> None:
-    """The client prompts itself when the subagent is done: no person wrote that."""
-    turn = stage.turn("Send somebody. (script:errand)")
-    _silent(turn)
-    stage.wait(lambda: scripts.NOTIFIED in _texts(stage, turn, "assistant"), "the second reply")
-    assert _texts(stage, turn, "user") == ["Send somebody. (script:errand)"]
-    assert _texts(stage, turn, "assistant").count(scripts.NOTIFIED) == 1
-    assert "task-notification" not in str(stage.rows(turn.session, "prompts"))
+    """The client prompts itself when the subagent is done: no person wrote that.
+
+    A subagent that is done before the turn is makes it, now and then, not prompt itself (2 of 43 turns): what was said
+    must be recorded in either case, and one turn must have gone the way that this is about.
+    """
+    prompt = "Send somebody. (script:errand)"
+    for _ in range(5):
+        turn = stage.turn(prompt)
+        _silent(turn)
+        said = turn.said()
+        stage.wait(lambda: _texts(stage, turn, "assistant") == said, f"what was said: {said}")  # noqa: B023
+        assert _texts(stage, turn, "user") == [prompt]
+        assert "task-notification" not in str(stage.rows(turn.session, "prompts"))
+        if scripts.NOTIFIED in said:
+            return
+    pytest.fail("the client has never prompted itself")
 
 
 def test_a_compaction_leaves_its_summary(stage: Stage) -> None:

@@ -50,6 +50,16 @@ class Turn:
         """Which steps of the script the model was asked for, side requests left out."""
         return [call["played"] for call in self.calls if call["played"] != "side"]
 
+    def said(self) -> list[str]:
+        """The assistant's texts as the client printed them, its subagents' left out."""
+        return [
+            block["text"]
+            for line in self.lines
+            if line["type"] == "assistant" and not line.get("parent_tool_use_id")
+            for block in line["message"]["content"]
+            if block["type"] == "text"
+        ]
+
     def hook_answers(self) -> list[Json]:
         """What the client says of each hook that ran."""
         return [line for line in self.lines if line.get("subtype") == "hook_response"]
