@@ -47,6 +47,7 @@ NO_READS = {
     "access.service.make_local_organisation": "makes the first enterprise",
     "access.repository.add_project": "writes in its scope only, by its values",
     "access.repository.make_enterprise": "makes an enterprise",
+    "access.repository.first_solution": "every enterprise has one; the test gives both the same id",
     "capture.repository.keep_position": "writes; tested below",
     "capture.service.CaptureService.accept": "writes; tested below",
     "capture.service.CaptureService.accept_valid": "writes; tested below",

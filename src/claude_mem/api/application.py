@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
 
 from claude_mem.api import errors
 from claude_mem.api.hot import HotPaths
@@ -18,6 +19,8 @@ from claude_mem.domains.memory.endpoints import router as memory_router
 from claude_mem.domains.retrieval.endpoints import router as retrieval_router
 
 PREFIX = "/api/v1"
+# For the document only: the gatekeeper has authenticated every request before it gets here.
+_BEARER = Depends(HTTPBearer(auto_error=False, description="The token in the data folder"))
 Health = Callable[[bool], Awaitable[dict[str, Any]]]
 
 
@@ -53,7 +56,7 @@ def make_api(parts: Parts) -> FastAPI:
     for name, value in parts.state.items():
         setattr(app.state, name, value)
     for router in (capture_router, memory_router, retrieval_router):
-        app.include_router(router, prefix=PREFIX)
+        app.include_router(router, prefix=PREFIX, dependencies=[_BEARER])
     health = _health_router(parts.health)
     app.include_router(health, prefix=PREFIX)
     app.include_router(health, include_in_schema=False)

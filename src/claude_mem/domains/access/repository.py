@@ -21,6 +21,18 @@ def find_project(scope: Scope, tx: Tx, key: str) -> str | None:
     return None if found is None else str(found)
 
 
+def first_solution(scope: Scope, tx: Tx) -> str:
+    """The enterprise's oldest solution: where projects that nobody placed belong."""
+    table = t.solutions
+    query = (
+        sa.select(table.c.id)
+        .where(table.c.enterprise_id == scope.enterprise_id)
+        .order_by(table.c.created_at, table.c.id)
+        .limit(1)
+    )
+    return str(tx.execute(query).scalar_one())
+
+
 def add_project(
     scope: Scope, tx: Tx, *, project_id: str, solution_id: str, key: str, name: str, now: int
 ) -> None:

@@ -62,7 +62,7 @@ def ensure_project(scope: Scope, tx: Tx, key: str) -> str:
         scope,
         tx,
         project_id=project_id,
-        solution_id=LOCAL_SOLUTION,
+        solution_id=repository.first_solution(scope, tx),
         key=key,
         name=PurePath(key).name or key,
         now=now_ms(),
