@@ -1,8 +1,10 @@
 """start, stop, restart, and the replacement of an older program, against stand-in workers."""
 
+import contextlib
 import json
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +17,9 @@ from claude_mem import __version__
 from claude_mem.worker import diagnosis
 from claude_mem.worker.control import Started, restart, start, stop
 from claude_mem.worker.diagnosis import diagnose
-from claude_mem.worker.locks import holder
+from claude_mem.worker.journal import Journal
+from claude_mem.worker.launch import supervisor_argv
+from claude_mem.worker.locks import ProcessLock, holder
 from claude_mem.worker.processes import birth_mark
 
 Wait = Callable[[Callable[[], Any], str], Any]
@@ -212,6 +216,61 @@ def test_a_failure_of_before_does_not_spoil_a_start(folder: Any) -> None:
     assert not folder.files.worker_failed.exists()
 
 
+@pytest.fixture
+def foreign(folder: Any) -> bytes:
+    """A database that another program made, where ours would be."""
+    with contextlib.closing(sqlite3.connect(folder.files.database)) as raw:
+        raw.execute("CREATE TABLE theirs (x)")
+        raw.commit()
+    made: bytes = folder.files.database.read_bytes()
+    return made
+
+
+def untouched(folder: Any, foreign: bytes) -> bool:
+    names = [it.name for it in folder.home.iterdir()]
+    return names == [folder.files.database.name] and folder.files.database.read_bytes() == foreign
+
+
+def test_nothing_is_made_beside_another_programs_database(folder: Any, foreign: bytes) -> None:
+    problem = begin(folder).problem
+    assert problem is not None
+    assert problem.code == "foreign_database"
+    assert str(folder.files.database) in problem.message
+    assert "claude-mem install" in problem.advice
+    assert str(folder.home / "v2") in problem.advice
+    assert untouched(folder, foreign)
+
+
+def test_a_supervisor_makes_nothing_beside_another_programs_database(
+    folder: Any, foreign: bytes
+) -> None:
+    argv = supervisor_argv(folder.home, worker=folder.argv)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "made by another program" in done.stderr
+    assert untouched(folder, foreign)
+
+
+AS_SOMEBODY_ELSE = """
+import os, sys
+from pathlib import Path
+from claude_mem.worker.control import start
+if os.geteuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+print(start(Path(sys.argv[1])).problem.message)
+"""
+
+
+def test_a_folder_that_may_not_be_entered_is_told(folder: Any) -> None:
+    folder.home.chmod(0)
+    argv = [sys.executable, "-c", AS_SOMEBODY_ELSE, str(folder.home)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    folder.home.chmod(0o700)
+    assert f"{folder.home} may not be read and written" in done.stdout, done.stderr
+    assert list(folder.home.iterdir()) == []
+
+
 HOLD_PORT = """
 import socket, sys, time
 held = socket.create_server(("127.0.0.1", 0))
@@ -271,6 +330,22 @@ def test_a_crashing_worker_is_told_with_its_last_words(folder: Any) -> None:
     assert started.problem is not None
     assert started.problem.code == "crashing"
     assert "leaving with 3" in started.problem.log_tail
+
+
+def test_a_worker_that_has_not_come_up_yet_is_not_called_crashing(folder: Any) -> None:
+    folder.files.logs.mkdir()
+    journal = Journal(folder.files.supervisor_log)
+    journal.write("error", "worker.restarting", "of an earlier day")
+    lock = ProcessLock(folder.files.supervisor_lock, "supervisor", __version__)
+    assert lock.acquire()
+    try:
+        journal.write("info", "supervisor.started", "Supervising")
+        assert diagnose(folder.files, None).code == "not_ready"
+        journal.write("error", "worker.restarting", "The worker ended unexpectedly (3)")
+        journal.write("info", "worker.spawned", "Worker started")
+        assert diagnose(folder.files, None).code == "crashing"
+    finally:
+        lock.release()
 
 
 def test_a_crash_loop_is_told_with_its_count(folder: Any) -> None:

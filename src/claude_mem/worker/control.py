@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claude_mem import __version__
-from claude_mem.worker.diagnosis import Problem, diagnose, no_folder
+from claude_mem.worker.diagnosis import Problem, diagnose, no_folder, obstacle
 from claude_mem.worker.launch import LaunchError, launch
 from claude_mem.worker.layout import Layout
 from claude_mem.worker.locks import Holder, holder
@@ -78,6 +78,8 @@ def start(
     `timeout`).
     """
     files = Layout(home)
+    if (problem := obstacle(files)) is not None:
+        return Started("failed", problem=problem)
     running, supervisor = holder(files.worker_lock), holder(files.supervisor_lock)
     for found in (running, supervisor):
         if found is not None and is_older(version, found.version):

@@ -7,11 +7,13 @@ step. Reads only.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from claude_mem.hook.home import SECOND_HOME, is_foreign_database
 from claude_mem.worker.failure import read_failure, tail
 from claude_mem.worker.layout import Layout
 from claude_mem.worker.listeners import port_holder
@@ -65,19 +67,63 @@ def diagnose(files: Layout, port: int | None, *, said: str | None = None) -> Pro
         what = "the worker runs but does not answer yet"
         return Problem("not_ready", what, "try `claude-mem status` in a moment", lines)
     if holder(files.supervisor_lock) is not None:
-        message = f": {last['message']}" if last else ""
-        return Problem("crashing", f"the worker keeps crashing{message}", _LOOK_AND_REPORT, lines)
+        return _crashing_or_starting(files, last, lines)
     return Problem("not_started", "the worker did not start", _LOOK_AND_REPORT, lines)
+
+
+def _crashing_or_starting(
+    files: Layout, last: dict[str, Any] | None, lines: tuple[str, ...]
+) -> Problem:
+    """A supervisor without a worker: one that has just begun, or one between two crashes."""
+    if not _crashed(files):
+        step = "try `claude-mem status` in a moment"
+        return Problem("not_ready", "the worker is still starting", step, lines)
+    message = f": {last['message']}" if last else ""
+    return Problem("crashing", f"the worker keeps crashing{message}", _LOOK_AND_REPORT, lines)
 
 
 _LOOK_AND_REPORT = "see `claude-mem logs`, then try `claude-mem start` again"
 _REINSTALL = "reinstall Claude-Mem, then run `claude-mem install` so that hooks find it"
 
 
+def obstacle(files: Layout) -> Problem | None:
+    """Why nothing may be made in the data folder at all; to be asked before the first write to it."""
+    try:
+        foreign = is_foreign_database(files.database)
+        denied = files.home.is_dir() and not os.access(files.home, os.R_OK | os.W_OK | os.X_OK)
+    except PermissionError:
+        denied = True
+    if denied:
+        what = f"the data folder {files.home} may not be read and written: is it another user's?"
+        return Problem("no_data_folder", what, _OTHER_FOLDER)
+    if not foreign:
+        return None
+    what = f"{files.database} was made by another program and is left untouched"
+    step = f"claude-mem install, which proposes {files.home / SECOND_HOME} instead"
+    return Problem("foreign_database", what, f"{step}; or {_OTHER_FOLDER}")
+
+
+_OTHER_FOLDER = "choose another one with CLAUDE_MEM_HOME"
+
+
 def no_folder(home: Path, error: OSError) -> Problem:
     """Explain a data folder that cannot be made."""
     what = f"the data folder {home} cannot be made: {error.strerror}"
-    return Problem("no_data_folder", what, "choose another one with CLAUDE_MEM_HOME")
+    return Problem("no_data_folder", what, _OTHER_FOLDER)
+
+
+def _crashed(files: Layout) -> bool:
+    """Whether the supervisor has noted an unexpected end of its worker since it began."""
+    for line in reversed(tail(files.supervisor_log)):
+        try:
+            record = json.loads(line)
+        except ValueError:  # cut short
+            continue
+        if not isinstance(record, dict) or record.get("event") == "supervisor.started":
+            return False
+        if record.get("level") in _SERIOUS:
+            return True
+    return False
 
 
 def last_error(files: Layout) -> dict[str, Any] | None:

@@ -96,6 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     home = options.home.expanduser().absolute()
     if not home.is_dir():  # a removed data folder is not brought back by a late supervisor
         parser.error(f"there is no data folder {home}")
+    if (problem := _obstacle(home)) is not None:
+        parser.error(problem)
     command = options.command or worker_argv(home)
     if options.foreground:
         return supervise(home, options.max_rss_mb, command)
@@ -108,6 +110,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.close(writer)
     os.read(reader, 1)
     return 0
+
+
+def _obstacle(home: Path) -> str | None:
+    """Why nothing may be made in the data folder."""
+    from claude_mem.worker.diagnosis import obstacle  # not needed by the resident process
+
+    found = obstacle(Layout(home))
+    return found.message if found is not None else None
 
 
 def _detach(keep: int) -> None:
