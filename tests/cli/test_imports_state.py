@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from pathlib import Path
 
@@ -40,6 +41,18 @@ def test_frequent_saves_are_put_together_and_the_last_is_not_lost(tmp_path: Path
     assert (tmp_path / "imports.json").read_bytes() == first
     state.save(now=True)
     assert ImportState(tmp_path).position(Path("/b")) == PLACE
+
+
+def test_what_is_no_position_of_this_version_is_not_written_again(tmp_path: Path) -> None:
+    known = {"session": "s", "title": "words of a transcript"}
+    old = {"/old.jsonl": PLACE.to_dict() | {"known": known}, "/a.jsonl": PLACE.to_dict()}
+    path = tmp_path / "imports.json"
+    path.write_text(json.dumps({"version": 1, "files": old, "upstream": {}}))
+    state = ImportState(tmp_path)
+    state.keep(Path("/b.jsonl"), PLACE)
+    state.save(now=True)
+    assert b"words of a transcript" not in path.read_bytes()
+    assert ImportState(tmp_path).position(Path("/a.jsonl")) == PLACE
 
 
 @pytest.mark.parametrize(

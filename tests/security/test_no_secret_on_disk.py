@@ -229,6 +229,7 @@ def transcript_of(secrets: Secrets, path: Path, session: str) -> None:
         "isSidechain": False,
     }
     lines = [
+        {"type": "summary", "summary": secrets.new(f"{path.stem}, summary line")},
         {
             "type": "user",
             "uuid": "u1",
@@ -273,6 +274,18 @@ def transcript_of(secrets: Secrets, path: Path, session: str) -> None:
                     }
                 ],
             },
+        },
+    ]
+    lines += [
+        # A position, which is kept, knows what came before the last turn: the titles.
+        {"type": "ai-title", "aiTitle": secrets.new(f"{path.stem}, ai-title")},
+        {"type": "custom-title", "customTitle": secrets.new(f"{path.stem}, custom-title")},
+        {
+            "type": "user",
+            "uuid": "u4",
+            "timestamp": "2026-05-01T10:00:09.000Z",
+            "promptId": secrets.token(f"{path.stem}, prompt id"),
+            "message": {"role": "user", "content": secrets.new(f"{path.stem}, last prompt")},
         },
     ]
     path.parent.mkdir(parents=True, exist_ok=True)

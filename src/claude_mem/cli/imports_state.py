@@ -30,7 +30,12 @@ class ImportState:
         self._saved_at = 0.0
         self._dirty = False
         kept = _read(self._path)
-        self._files: dict[str, Any] = _object(kept.get("files"))
+        # Whatever is no position of this version is not written again either.
+        self._files: dict[str, Any] = {
+            path: value
+            for path, value in _object(kept.get("files")).items()
+            if Position.from_dict(value) is not None
+        }
         self._upstream: dict[str, Any] = _object(kept.get("upstream"))
 
     def position(self, path: Path) -> Position | None:

@@ -265,3 +265,72 @@ def test_a_position_of_another_make_is_no_position(value: object) -> None:
 def test_a_missing_file_raises(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_new(tmp_path / "none.jsonl", None)
+
+
+SECRET = "sk-ant-api03-" + "k3y9" * 12
+
+
+def test_a_kept_position_holds_no_words_of_the_transcript(tmp_path: Path) -> None:
+    script = Script(cwd=f"/home/dev/{SECRET}")
+    script.ask("One?", promptId=SECRET)
+    script.plain(type="custom-title", customTitle=f"Our title {SECRET}", sessionId=script.session)
+    script.say("msg_1", "Yes.")
+    script.ask("Two?", promptId=f"{SECRET}2")
+    reading = read_transcript(script.write(tmp_path / "s.jsonl"), settled=True)
+    list(reading)
+    kept = str(reading.position.to_dict())
+    assert reading.position.known.title_rank == 3
+    assert SECRET not in kept
+    assert "Our title" not in kept
+
+
+def test_a_title_is_told_once_though_only_its_fingerprint_is_kept(tmp_path: Path) -> None:
+    script = Script()
+    title = {"type": "custom-title", "customTitle": "Bookings", "sessionId": script.session}
+    script.ask("One?")
+    script.plain(**title)
+    script.say("msg_1", "Yes.")
+    script.ask("Two?")
+    path = script.write(tmp_path / "s.jsonl")
+    first = read_transcript(path, settled=True)
+    assert "Bookings" in [event["data"].get("title") for event in first]
+    script.plain(**title)
+    script.plain(type="summary", summary="Worse", sessionId=script.session)
+    script.write(path)
+    position = Position.from_dict(first.position.to_dict())
+    again = list(read_transcript(path, position, settled=True))
+    assert [
+        event["data"].get("title") for event in again if event["type"] == "session.started"
+    ] == []
+
+
+def test_a_title_before_its_session_is_not_lost_between_two_readings(tmp_path: Path) -> None:
+    script = Script()
+    script.plain(type="summary", summary="Bookings")
+    script.ask("One?")
+    path = tmp_path / "s.jsonl"
+    path.write_bytes(script.bytes())
+    whole = list(read_transcript(path, settled=True))
+    first = read_transcript(path, settled=True)
+    next(iter(first))
+    rest = read_transcript(path, Position.from_dict(first.position.to_dict()), settled=True)
+    assert list(rest) == whole
+    assert whole[0]["data"]["title"] == "Bookings"
+
+
+def test_a_project_that_masking_would_change_is_learnt_again(tmp_path: Path) -> None:
+    folder = "/home/jane.doe@corp.com/ledger"
+    script = Script(cwd=folder)
+    script.ask("One?")
+    script.say("msg_1", "Yes.")
+    script.ask("Two?")
+    path = script.write(tmp_path / "s.jsonl")
+    first = read_transcript(path, settled=True)
+    assert {event["project"] for event in first} == {folder}
+    script.say("msg_2", "No.")
+    script.ask("Three?")
+    script.write(path)
+    kept = first.position.to_dict()
+    assert "jane.doe" not in str(kept)
+    again = list(read_transcript(path, Position.from_dict(kept), settled=True))
+    assert {event["project"] for event in again} == {folder}

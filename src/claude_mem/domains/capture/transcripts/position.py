@@ -1,7 +1,8 @@
 """Where to go on reading a transcript: a byte offset at the start of a turn, and what was known
 there.
 
-Positions outlive the process: the importer keeps them as JSON.
+Positions outlive the process: the importer keeps them as JSON, the worker in a table. Must never put
+a transcript's own words there unmasked.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import os
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
+
+from claude_mem.kernel.redact import mask_text
 
 _SAMPLE = 4096  # bytes at the file's start, and before the offset, that must still be the same
 
@@ -25,7 +28,8 @@ class Known:
     project: str = ""
     prompt_id: str = ""
     asked: bool = False  # whether `prompt_id` has its prompt already
-    title: str = ""  # the best title so far, and its rank; see `titles`
+    # The fingerprint of the best title so far, which is only compared, and its rank; see `titles`.
+    title_hash: str = ""
     title_rank: int = 0
     at: int = 0  # Unix milliseconds of the last dated line
 
@@ -45,8 +49,18 @@ class Position:
     known: Known = field(default_factory=Known)
 
     def to_dict(self) -> dict[str, Any]:
-        """As a JSON object."""
-        return asdict(self)
+        """As a JSON object that may be stored: what masking would change is not in it.
+
+        A project that is not kept is learnt again from the next line, which says its folder.
+        """
+        known = self.known
+        safe = replace(
+            known,
+            session=mask_text(known.session),
+            prompt_id=mask_text(known.prompt_id),
+            project=known.project if mask_text(known.project) == known.project else "",
+        )
+        return asdict(replace(self, known=safe))
 
     @staticmethod
     def from_dict(value: object) -> Position | None:

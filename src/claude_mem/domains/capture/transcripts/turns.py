@@ -58,7 +58,8 @@ class Turns:
         self._agent_type = agent_type
         self._session, self._project = known.session, known.project
         self._prompt_id, self._asked = known.prompt_id, known.asked
-        self._title, self._title_rank, self._at = known.title, known.title_rank, known.at
+        self._title, self._at = "", known.at
+        self._title_hash, self._title_rank = known.title_hash, known.title_rank
         self._uuids = Recent()
         self._open: Message | None = None
         self._after_open: list[Event] = []
@@ -163,11 +164,12 @@ class Turns:
             self._skip(f"{kind[:40]} line")
 
     def _entitled(self, rank: int, title: str, session: str) -> Iterator[Event]:
-        if rank < self._title_rank or title == self._title:
+        title_hash = text_hash(title)
+        if rank < self._title_rank or title_hash == self._title_hash:
             return
         if self._session and session not in ("", self._session):
             return  # older versions leave summaries of other sessions in a file
-        self._title, self._title_rank = title, rank
+        self._title, self._title_hash, self._title_rank = title, title_hash, rank
         if self._session:
             yield self._session_started({})
 
@@ -175,11 +177,12 @@ class Turns:
         """Take over what every message line says; a session that was not heard of begins."""
         self._at = at
         session = text(line, "sessionId")[:200] or self._session
+        self._project = self._project or text(line, "cwd")[:4096]
         if session == self._session:
             return
         if self._session:
             yield from self._close(turn_over=True)
-            self._title, self._title_rank = "", 0
+            self._title, self._title_hash, self._title_rank = "", "", 0
         self._session = session
         self._project = text(line, "cwd")[:4096] or UNKNOWN_PROJECT
         if not self._agent_id:
@@ -283,7 +286,11 @@ class Turns:
                 del self._calls[call_id]
                 if call is not None:
                     self._skip(reasons.NO_RESULT)
-        self._starts.append((self._turn, start, self._known()))
+        place = (start, self._known())
+        if self._title and not self._session:
+            # The title waits for its session, and a position keeps no titles: it is read once more.
+            place = self._starts[-1][1:]
+        self._starts.append((self._turn, *place))
         oldest = min((turn for turn, _ in self._calls.values()), default=self._turn)
         while self._starts[0][0] < oldest:
             self._starts.popleft()
@@ -294,7 +301,7 @@ class Turns:
             project=self._project,
             prompt_id=self._prompt_id,
             asked=self._asked,
-            title=self._title,
+            title_hash=self._title_hash,
             title_rank=self._title_rank,
             at=self._at,
         )
@@ -334,7 +341,8 @@ class Turns:
             context["agent_id"] = self._agent_id
             if self._agent_type:
                 context["agent_type"] = self._agent_type
-        return envelope(kind, at, self._session, self._project, context | data)
+        project = self._project or UNKNOWN_PROJECT
+        return envelope(kind, at, self._session, project, context | data)
 
 
 def _of_turn(message: Message) -> Json:
