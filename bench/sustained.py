@@ -26,8 +26,9 @@ from claude_mem.worker.processes import rss_bytes
 
 _BATCH = 50
 _MOST_WAITING = 4_000  # events: a client that outruns the index waits
-# The worker remembers 20,000 ids and fills its caches: only then is its memory at its level.
-_WARM_UP_EVENTS, _WARM_UP_SEARCHES = 30_000, 1_000
+# The worker remembers 20,000 ids and 32,768 words, and the engine fills its page caches: only then is its memory
+# at its level. Every event of this load brings words of its own, so this is reached late, and surely.
+_WARM_UP_EVENTS, _WARM_UP_SEARCHES = 60_000, 1_000
 _JUDGED_FROM = 50_000  # events
 _ALLOWED_MB = 12.0  # the allocator's own unrest; a leak of 100 bytes an event would make as much
 _JUNK = "\"*-()“”数据库 AND OR NEAR :^~\\\x00'%_;—🙂"
