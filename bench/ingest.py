@@ -1,10 +1,11 @@
 """Durable ingest over HTTP: acknowledged and sustained events a second, and what an event costs as the database grows.
 
-    python -m bench.ingest [--json] [--growth]
+    python -m bench.ingest [--json] [--growth [ROWS]]
 
 The real worker in a process of its own, a load generator in another, everything on this machine. The baseline of the
 same run is the least that durability can cost: the same bodies inserted into a bare SQLite table, `synchronous=FULL`,
-50 a commit, no HTTP, no validation, no masking. `--growth` fills a database to a million events (several minutes).
+50 a commit, no HTTP, no validation, no masking. `--growth` fills a database to a million events, or as many
+as it says (several minutes).
 """
 
 from __future__ import annotations
@@ -103,7 +104,8 @@ def _load(
     port: int, token: str, count: int, size: int, connections: int, seed: int, pipe: Any
 ) -> None:
     """The load generator's process: everything is rendered before the clock starts."""
-    events = list(Generator(seed).events(count))
+    # Every load has numbers of its own: the same prompt and tool ids again would be repeats, which cost less.
+    events = list(Generator(seed).events(count, start=seed * 1_000_000))
     bodies = [orjson.dumps({"events": events[at : at + size]}) for at in range(0, count, size)]
     requests = [_request(body, token) for body in bodies]
     pipe.send("ready")
@@ -169,20 +171,30 @@ def baseline(folder: Path, count: int) -> float:
 
 
 def growth(home: Path, client: Client, sizes: list[int]) -> list[dict[str, Any]]:
-    """Sustained cost of an event at each database size; fills up in between."""
-    rows = []
+    """What an event costs at each database size: the worker's CPU, which a busy machine changes little, and time."""
+    rows: list[dict[str, Any]] = []
     filled = 0
     for number, size in enumerate(sizes):
-        if size > filled:
-            run_load(home, client, size - filled, 500, 4, 1000 + number)
-        rates = [
-            run_load(home, client, 10_000, BATCH, 8, 2000 + number * 10 + n)["sustained_per_s"]
-            for n in range(3)
-        ]
-        filled = size + 30_000
-        rate = statistics.median(rates)
-        rows.append({"rows": size, "sustained_per_s": rate, "us_per_event": round(1e6 / rate)})
-        print(f"  at {size:>9,} rows: {rows[-1]['us_per_event']} µs an event", file=sys.stderr)
+        while filled < size:
+            part = min(100_000, size - filled)
+            run_load(home, client, part, 500, 4, 1000 + number * 100 + filled // 100_000)
+            filled += part
+        loads = [run_load(home, client, 10_000, BATCH, 8, 5000 + number * 10 + n) for n in range(3)]
+        filled += 30_000
+        row = {
+            "rows": size,
+            "worker_cpu_us_per_event": statistics.median(
+                load["worker_cpu_us_per_event"] for load in loads
+            ),
+            "sustained_per_s": statistics.median(load["sustained_per_s"] for load in loads),
+            "bytes_per_event": round((home / "claude-mem.db").stat().st_size / filled),
+        }
+        row["cpu_vs_first"] = round(
+            row["worker_cpu_us_per_event"] / (rows[0] if rows else row)["worker_cpu_us_per_event"],
+            2,
+        )
+        rows.append(row)
+        print(f"  {row}", file=sys.stderr, flush=True)
     return rows
 
 
@@ -190,7 +202,7 @@ def main() -> None:
     """Measure, print, write bench/results/ingest.json."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--growth", action="store_true")
+    parser.add_argument("--growth", type=int, nargs="?", const=1_000_000, default=0, metavar="ROWS")
     parser.add_argument("--events", type=int, default=40_000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="claude-mem-bench-") as folder:
@@ -215,7 +227,12 @@ def main() -> None:
                 result["batches"]["acknowledged_per_s"] / base, 2
             )
             if options.growth:
-                result["growth"] = growth(home, client, [10_000, 100_000, 1_000_000])
+                result["growth"] = growth(
+                    home,
+                    client,
+                    [n for n in (10_000, 100_000, 300_000) if n < options.growth]
+                    + [options.growth],
+                )
         counted = [home / "claude-mem.db", home / "inbox.db"]
         result["bytes_on_disk"] = sum(path.stat().st_size for path in counted)
     write("ingest-growth" if options.growth else "ingest", result, as_json=options.json)
