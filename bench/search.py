@@ -1,12 +1,13 @@
 """Speed of lexical search by size of the store and family of query, beside plain FTS5 in one run.
 
-    python -m bench.search [--sizes 10000,100000,1000000] [--folder DIR] [--out FILE]
+    python -m bench.search [--sizes 10000,100000,1000000] [--store FILE] [--out FILE]
 
 The corpus is generated (fixed seed): observations of 400 bytes median and about 4 KB at the 95th
 percentile, their words drawn by Zipf's law from English, Chinese and code. A search is measured from
 the call of the service to its result, with rows and highlights; the file is in the system's cache.
 The baseline is what FTS5 does by itself with the same tokens: any of them, best `bm25()` first.
-Absolute times differ by machine; the baseline is there to divide by.
+Absolute times differ by machine and by what else runs on it; the baseline is there to divide by, and
+`cpu` is the processor time of the whole process during a search.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import argparse
 import asyncio
 import itertools
 import json
+import math
+import os
 import platform
 import random
 import resource
@@ -34,7 +37,7 @@ from claude_mem.app.migrate import ensure_current
 from claude_mem.domains.access import service as access
 from claude_mem.domains.memory import service as memory
 from claude_mem.domains.memory.model import NewObservation, NewSession, Recording
-from claude_mem.domains.retrieval import analysis
+from claude_mem.domains.retrieval import analysis, repository
 from claude_mem.domains.retrieval.model import Filters, IndexEntry, Query
 from claude_mem.domains.retrieval.service import IndexingService, SearchService
 from claude_mem.kernel.ids import new_id
@@ -212,7 +215,8 @@ class Build:
         self._engine = make_engine(path, writer=True)
         self._indexing = IndexingService(SqliteLexicalIndex())
         self.index_seconds = 0.0
-        self.count = 0
+        with self._engine.connect() as connection:
+            self.count = repository.collection(_SCOPE, connection).documents
 
     def fill(self, corpus: Corpus, count: int) -> None:
         """Add observations until there are `count`."""
@@ -341,7 +345,7 @@ def families(corpus: Corpus, count: int) -> dict[str, list[Query]]:
 
 def _percentile(values: list[float], share: float) -> float:
     ordered = sorted(values)
-    return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
+    return ordered[max(math.ceil(len(ordered) * share) - 1, 0)]
 
 
 async def measure(path: Path, queries: dict[str, list[Query]]) -> dict[str, dict[str, float]]:
@@ -351,17 +355,20 @@ async def measure(path: Path, queries: dict[str, list[Query]]) -> dict[str, dict
     service = SearchService(database, SqliteLexicalIndex(), memory.get_many)
     found: dict[str, dict[str, float]] = {}
     for name, family in queries.items():
-        times, hits = [], 0
+        times, cpu, hits = [], [], 0
         for query in family:
-            started = time.perf_counter()
+            started, busy = time.perf_counter(), time.process_time()
             result = await service.search(_SCOPE, query)
             times.append((time.perf_counter() - started) * 1000)
+            cpu.append((time.process_time() - busy) * 1000)
             hits += bool(result.hits)
         baseline = await database.read(_SCOPE, partial(_baseline, family=family))
         found[name] = {
             "p50_ms": round(statistics.median(times), 2),
             "p99_ms": round(_percentile(times, 0.99), 2),
             "max_ms": round(max(times), 2),
+            "cpu_p50_ms": round(statistics.median(cpu), 2),
+            "cpu_p99_ms": round(_percentile(cpu, 0.99), 2),
             "with_hits": hits / len(family),
             "fts5_alone_p50_ms": round(baseline, 2),
         }
@@ -397,28 +404,32 @@ def main() -> None:
     """Build, measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", default="10000,100000,1000000")
-    parser.add_argument("--folder", type=Path, default=None)
+    parser.add_argument("--store", type=Path, help="keep the store here, and go on with it")
     parser.add_argument("--out", type=Path, default=Path("bench/results/search.json"))
     given = parser.parse_args()
-    report: dict[str, Any] = {"machine": platform.machine(), "python": platform.python_version()}
-    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        path = Path(folder) / "bench.db"
+    report: dict[str, Any] = json.loads(given.out.read_text()) if given.out.exists() else {}
+    report |= {"machine": platform.machine(), "python": platform.python_version()}
+    with tempfile.TemporaryDirectory() as folder:
+        path = given.store or Path(folder) / "bench.db"
         build, corpus = Build(path), Corpus()
         for size in sorted(int(size) for size in given.sizes.split(",")):
-            before, seconds = build.count, build.index_seconds
-            build.fill(corpus, size)
-            cost = (build.index_seconds - seconds) / (build.count - before) * 1e6
-            print(
-                f"{size} observations, {path.stat().st_size / 1e6:.0f} MB, {cost:.0f} us each to index"
-            )
-            report[str(size)] = {
-                "file_mb": round(path.stat().st_size / 1e6, 1),
-                "index_us_per_document": round(cost, 1),
-                "families": asyncio.run(measure(path, families(Corpus(seed=13), size))),
-            }
+            report[str(size)] = report.get(str(size), {}) | _one_size(path, build, corpus, size)
     report["peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+
+
+def _one_size(path: Path, build: Build, corpus: Corpus, size: int) -> dict[str, Any]:
+    before, seconds = build.count, build.index_seconds
+    build.fill(corpus, size)
+    result: dict[str, Any] = {"file_mb": round(path.stat().st_size / 1e6, 1)}
+    if build.count > before:
+        cost = (build.index_seconds - seconds) / (build.count - before) * 1e6
+        result["index_us_per_document"] = round(cost, 1)
+    print(size, "observations", result, flush=True)
+    result["families"] = asyncio.run(measure(path, families(Corpus(seed=13), size)))
+    result["load_average"] = round(os.getloadavg()[0], 1)
+    return result
 
 
 if __name__ == "__main__":

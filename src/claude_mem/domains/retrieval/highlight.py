@@ -21,7 +21,7 @@ _HEAD_CHARS = 6_000
 _TAIL_CHARS = 2_000
 # ... and only this much word by word, when a quick look finds nothing (folded letters, odd stems).
 _THOROUGH_CHARS = 2_000
-_MAX_MATCHES = 12  # of a word: the passage is chosen among these
+_MAX_MATCHES = 8  # of a word: the passage is chosen among these
 _MAX_PIECE = 128
 _SHORT = 3
 _SPACE = re.compile(r"\s")
