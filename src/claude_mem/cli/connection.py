@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 from claude_mem.cli.output import fail
 
 if TYPE_CHECKING:
-    from claude_mem.sdk.client import Client
+    from claude_mem.sdk.client import ApiError, Client
+
+# What to do about a refusal of the API, by its code.
+_STEPS = {
+    "RESOURCE_NOT_FOUND": "take an id from `claude-mem search`; what was forgotten is gone for good",
+    "VALIDATION_ERROR": "correct it; `claude-mem COMMAND --help` says what is expected",
+    "AUTH_MISSING": "claude-mem restart",
+    "AUTH_INVALID": "claude-mem restart",
+    "STORE_FULL": "free some space, raise max_store_mb, or `claude-mem forget` what is not needed",
+}
 
 
 @contextmanager
@@ -34,7 +43,12 @@ def worker_client(home: Path, *, as_json: bool, timeout: float = 30.0) -> Iterat
         with connect(home, timeout=timeout) as client:
             yield client
     except ApiError as error:
-        fields = "; ".join(f"{d['field']}: {d['message']}" for d in error.details)
-        fail(error.message, fields, code=error.code, as_json=as_json)
+        fail(error.message, _next_step(error), code=error.code, as_json=as_json)
     except NotReachable as error:
         fail(str(error), "claude-mem status", code="NOT_REACHABLE", as_json=as_json)
+
+
+def _next_step(error: ApiError) -> str:
+    if error.retry_after is not None and error.code not in _STEPS:
+        return f"try again in {error.retry_after:g} s"
+    return _STEPS.get(error.code, f"`claude-mem logs` tells more about request {error.request_id}")

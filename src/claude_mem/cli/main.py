@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
 
 import typer
+from typer.exceptions import TyperException
 
 from claude_mem import __version__
 from claude_mem.cli import (
@@ -20,6 +22,7 @@ from claude_mem.cli import (
     start,
     status,
 )
+from claude_mem.cli.output import FAILED, complain
 
 app = typer.Typer(
     name="claude-mem",
@@ -50,10 +53,37 @@ for _command in (install, start, status, logs, search, import_, export, forget, 
     _command.register(app)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point. A pipe that closes early or Ctrl-C is no error of ours."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in (given[: given.index("--")] if "--" in given else given)
     try:
-        app(prog_name="claude-mem")
+        if as_json:
+            sys.exit(_run_json(given))
+        app(given, prog_name="claude-mem")
+        sys.exit(0)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except PermissionError as error:
+        said = f"{error.filename or 'a file'} may not be read or written by this user"
+        step = "make it yours, or choose another data folder with CLAUDE_MEM_HOME"
+        complain(said, step, code="NOT_PERMITTED", as_json=as_json)
+        sys.exit(FAILED)
+
+
+def _run_json(arguments: list[str]) -> int:
+    """Run a command; what is wrong with its arguments is told as JSON too. Returns the exit code."""
+    try:
+        code = app(arguments, prog_name="claude-mem", standalone_mode=False)
+    except TyperException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "claude-mem"
+        # Of a choice, the library tells which of its own exceptions it comes from.
+        said = error.format_message().replace(" Value error, ", " ")
+        complain(said, f"{command} --help", code="USAGE", as_json=True)
+        return error.exit_code
+    except typer.Abort:
+        complain("nothing was done", "say yes when asked, or --yes", code="DECLINED", as_json=True)
+        return FAILED
+    return code if isinstance(code, int) else 0

@@ -45,6 +45,12 @@ def fail(
     status: int = FAILED,
 ) -> NoReturn:
     """Say what happened and what to do, and exit."""
+    complain(message, next_step, code=code, as_json=as_json)
+    raise typer.Exit(status)
+
+
+def complain(message: str, next_step: str, *, code: str = "FAILED", as_json: bool = False) -> None:
+    """Say what happened and what to do."""
     if as_json:
         body = {"ok": False, "error": message, "code": code, "next_step": next_step}
         sys.stdout.write(json.dumps(body, ensure_ascii=False) + "\n")
@@ -56,4 +62,3 @@ def fail(
         if next_step:
             out.print("[bold]Next:[/]  ", end="")
             out.print(next_step, markup=False)
-    raise typer.Exit(status)
