@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hook_support import GITHUB_TOKEN, Installed, payload
 
+from claude_mem.hook.agents.claude import to_events
 from claude_mem.hook.spool import status
 from claude_mem.kernel.ids import is_id
 
@@ -78,6 +79,66 @@ def test_a_payload_over_the_limit_is_cut_and_says_so(hook: Installed) -> None:
     assert line.payload_text is not None
     assert set(line.payload_text) == {"y"}
     assert len(line.payload_text) > 900_000
+
+
+def test_a_long_output_is_cut_before_it_is_masked(hook: Installed) -> None:
+    """At each cut a margin goes: half a secret would not be known for one."""
+    filler = "plain words " * 40_000
+    at_cuts = "".join(f"{GITHUB_TOKEN} " for _ in range(60_000))
+    for text in (filler + GITHUB_TOKEN, at_cuts):
+        hook.run("PostToolUse", payload("PostToolUse", tool_response={"stdout": text}))
+    first, second = (line.payload or {} for line in hook.lines())
+    kept = first["tool_response"]["stdout"]
+    assert kept.startswith("plain words")
+    assert kept.endswith("[masked:github-token]")
+    assert f"of {len(filler + GITHUB_TOKEN)} characters left out" in kept
+    assert len(kept) < 140_000
+    rest = second["tool_response"]["stdout"].replace("[masked:github-token]", "")
+    assert GITHUB_TOKEN[4:12] not in rest
+    assert GITHUB_TOKEN[-8:] not in rest
+
+
+def test_a_private_block_around_a_cut_stays_private(hook: Installed) -> None:
+    text = "said <private>" + "sell in May " * 60_000 + "</private> done"
+    hook.run("PostToolUse", payload("PostToolUse", tool_response={"stdout": text}))
+    assert b"sell in May" not in hook.all_bytes()
+    assert len(hook.lines()) == 1
+
+
+OVERLONG = {
+    "too large": {"stdout": "y " * (17 << 20)},
+    "too many texts": {"lines": ["a line of words " * 4] * 60_000},
+}
+
+
+@pytest.mark.parametrize("name", OVERLONG)
+def test_what_cannot_be_taken_whole_is_told_in_outline(hook: Installed, name: str) -> None:
+    fields = {"tool_name": "Bash", "tool_response": OVERLONG[name]}
+    hook.run("PostToolUse", payload("PostToolUse", **fields))
+    [line] = hook.lines()
+    assert line.payload is not None
+    assert line.payload["session_id"] == "0d9b5f0e-5a3e-4a77-9a55-b0b0a6c3e1f2"
+    assert line.payload["tool_name"] == "Bash"
+    assert "bytes the rest was left out" in line.payload["tool_response"]
+    [event] = to_events(line.payload, line.id, line.ms)
+    assert event["type"] == "tool.used"
+
+
+def test_a_payload_nested_too_deep_is_told_in_outline(hook: Installed) -> None:
+    deep = b'{"a":' * 200_000 + b"1" + b"}" * 200_000
+    raw = b'{"session_id":"s-1","tool_name":"X","tool_response":' + deep + b"}"
+    hook.run("PostToolUse", raw)
+    [line] = hook.lines()
+    assert line.payload is not None
+    assert (line.payload["session_id"], line.payload["tool_name"]) == ("s-1", "X")
+
+
+def test_a_prompt_over_the_limit_keeps_its_beginning(hook: Installed) -> None:
+    prompt = f'He said "no", {GITHUB_TOKEN}\n' + "more " * (7 << 20)
+    hook.run("UserPromptSubmit", payload("UserPromptSubmit", prompt=prompt))
+    [line] = hook.lines()
+    assert line.payload is not None
+    assert line.payload["prompt"].startswith('He said "no", [masked:github-token]\nmore more')
 
 
 def test_half_an_emoji_does_not_break_the_line(hook: Installed) -> None:

@@ -18,6 +18,8 @@ from claude_mem.hook.home import make_private_folder, write_private
 # In the order in which they import each other; joined into one namespace.
 SLOW_MODULES = (
     "claude_mem.kernel.redact",
+    "claude_mem.hook.cut",
+    "claude_mem.hook.outline",
     "claude_mem.hook.optout",
     "claude_mem.hook.append",
     "claude_mem.hook.launch",

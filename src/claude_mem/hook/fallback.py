@@ -8,8 +8,10 @@ import json
 import os
 
 from claude_mem.hook.append import SpoolFull, append, count_refused, is_due
+from claude_mem.hook.cut import UNSURE, cut_tree, masked_length
 from claude_mem.hook.launch import start_if_needed
 from claude_mem.hook.optout import is_opted_out
+from claude_mem.hook.outline import outline
 from claude_mem.kernel.redact import mask_text, mask_tree
 
 AGENT = "claude-code"
@@ -18,7 +20,9 @@ KEPT_OF_OVERLONG = 1 << 20  # bytes of a payload over the size limit that are ke
 # Where the client shows a `systemMessage` to the person (and does not give it to the model). What is
 # lost must be seen; stderr of a hook that succeeds is not.
 SHOWN_ON = ("SessionStart", "UserPromptSubmit", "PostToolUse", "PostToolUseFailure")
-UNSURE_TAIL = 1 << 14  # cut off its end after masking: a secret cut in two is not recognised
+# The client waits five seconds, and masking a megabyte can take one: at most so many characters are
+# masked. What holds more although its long texts are cut is told in outline.
+MASKED_AT_MOST = 2 << 20
 
 
 def handle(
@@ -65,20 +69,24 @@ def render(
     body: bytes,
     size: int,
 ) -> bytes:
-    """The spool line: already masked, valid UTF-8, no newline."""
+    """The spool line: already masked, valid UTF-8, no newline.
+
+    What is over the size limit, nested too deep or more than can be masked in time becomes an outline
+    of the event; without a session there is no event, and its first text is kept as it is.
+    """
     line: dict[str, object] = {"v": 1, "id": event_id, "ms": ms, "agent": AGENT}
     line.update(event=event, project_dir=mask_text(project))
-    if payload is not None:
-        try:
-            line["payload"] = mask_tree(payload)
-            return _encode(line)
-        except RecursionError:
-            line.pop("payload", None)  # nested too deep to walk: masked as text below
-    text = body[:KEPT_OF_OVERLONG].decode("utf-8", "replace")
-    line["payload_text"] = mask_text(text)
+    if payload is not None and masked_length(payload) <= MASKED_AT_MOST:
+        line["payload"] = mask_tree(cut_tree(payload))
+        return _encode(line)
     if size > len(body):
-        line["payload_text"] = mask_text(text)[:-UNSURE_TAIL]
         line["payload_bytes"] = size
+    known = outline(event, payload, body, size)
+    if known is not None:
+        line["payload"] = mask_tree(known)
+        return _encode(line)
+    text = mask_text(body[:KEPT_OF_OVERLONG].decode("utf-8", "replace"))
+    line["payload_text"] = text[:-UNSURE] if size > KEPT_OF_OVERLONG else text
     return _encode(line)
 
 

@@ -312,6 +312,16 @@ async def test_at_the_cap_tools_are_refused_before_prompts(
         await mem.capture.accept(SCOPE, [event("prompt.submitted", {"content": "no more"})])
 
 
+async def test_a_very_long_output_is_cut_masked_and_trimmed(mem: Memory) -> None:
+    token = "ghp_" + "16C7e42F292c6912E7710c838347Ae178B4a"
+    output = "start " + f"{token} " * 20_000 + " end"
+    await mem.take(event("tool.used", {"tool": "Bash", "input": {}, "response": output}))
+    [content] = await mem.one("SELECT content FROM observations")
+    assert token[4:] not in content
+    assert f"of {len(output)} characters left out" in content
+    assert len(content) < 20_000
+
+
 async def test_pausing_and_opting_out_ignore_without_an_error(mem: Memory, tmp_path: Any) -> None:
     (mem.system.settings.home / "paused").touch()
     assert (

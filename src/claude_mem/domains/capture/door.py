@@ -29,6 +29,7 @@ from claude_mem.kernel.scope import Scope
 Event = dict[str, Any]
 Adapter = Callable[[dict[str, Any], str, int], list[Event]]
 _ADAPTERS: dict[str, Adapter] = {"claude-code": claude.to_events, "claude": claude.to_events}
+_LARGE = 400_000  # bytes; parsed on another thread
 _LATEST_MS = 32_503_680_000_000  # the year 3000: a later clock is a broken one
 
 
@@ -78,7 +79,12 @@ async def take_hook(
     service: CaptureService, scope: Scope, agent: str, raw: bytes, event_id: str, ms: int
 ) -> Receipt:
     """One forwarded hook payload; when this returns its events are on disk."""
-    events = hook_events(agent, parse_payload(raw), event_id, ms)
+    if len(raw) < _LARGE:
+        events = hook_events(agent, parse_payload(raw), event_id, ms)
+    else:
+        events = await asyncio.to_thread(
+            lambda: hook_events(agent, parse_payload(raw), event_id, ms)
+        )
     return await service.accept(scope, events, len(raw)) if events else Receipt(0, 0, 1)
 
 

@@ -19,6 +19,7 @@ from claude_mem.domains.capture.schemas import check_events
 from claude_mem.domains.capture.trim import ORIGINAL_FILE, trim_tree, without_surrogates
 from claude_mem.domains.memory import service as memory
 from claude_mem.domains.retrieval.service import IndexingService
+from claude_mem.hook.cut import CUT_KEEP, CUT_OVER, cut_tree
 from claude_mem.kernel.clock import from_iso, now_ms
 from claude_mem.kernel.errors import Invalid, MemError, StoreFull, Unavailable
 from claude_mem.kernel.ids import id_epoch_ms
@@ -144,13 +145,16 @@ class CaptureService:
         return await asyncio.to_thread(lambda: [self._entry(event) for event in events])
 
     def _entry(self, event: Event) -> Entry:
-        """What becomes durable of an event: masked, then trimmed."""
+        """What becomes durable of an event: masked, then trimmed; what is very long is cut before."""
         # The key comes from the true folder; masking it afterwards gives the same key every time.
-        masked: Event = mask_tree({**event, "project": self._project_keys(event["project"])})
+        keep = max(self._limits.keep_output_chars, CUT_KEEP)
+        data = cut_tree(event["data"], max(2 * keep, CUT_OVER), keep)
+        project = self._project_keys(event["project"])
+        masked: Event = mask_tree({**event, "project": project, "data": data})
         body = _dump(masked)
         if len(body) > self._limits.keep_output_chars or ORIGINAL_FILE in body:
-            data = trim_tree(masked["data"], self._limits.keep_output_chars)
-            body = _dump({**masked, "data": data})
+            trimmed = trim_tree(masked["data"], self._limits.keep_output_chars)
+            body = _dump({**masked, "data": trimmed})
         return Entry(event["id"], body)
 
     def _check_room(self, events: list[Event]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 _DROPPED = frozenset({"originalFile"})  # an Edit's result repeats the whole file it changed
+_NOTE = re.compile(r"\n\[\.\.\. [0-9]{1,9} of ([0-9]{1,9}) characters left out \.\.\.\]\n")
 ORIGINAL_FILE = b'"originalFile"'
 
 
@@ -14,9 +16,10 @@ def trim_text(text: str, keep: int) -> str:
         return text
     head = keep * 2 // 3
     tail = keep - head
+    earlier = _NOTE.search(text)  # cut before it was masked: its true length stands there
+    length = max(int(earlier[1]), len(text)) if earlier else len(text)
     return (
-        f"{text[:head]}\n[... {len(text) - keep} of {len(text)} characters left out ...]\n"
-        f"{text[-tail:]}"
+        f"{text[:head]}\n[... {length - keep} of {length} characters left out ...]\n{text[-tail:]}"
     )
 
 
