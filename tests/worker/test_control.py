@@ -280,7 +280,9 @@ time.sleep(600)
 
 
 def test_a_port_conflict_names_the_holder_who_survives(folder: Any) -> None:
-    decoy = subprocess.Popen([sys.executable, "-c", HOLD_PORT], stdout=subprocess.PIPE, text=True)
+    decoy = subprocess.Popen(
+        [sys.executable, "-c", HOLD_PORT, "--password=geheim"], stdout=subprocess.PIPE, text=True
+    )
     try:
         assert decoy.stdout is not None
         port = int(decoy.stdout.readline())
@@ -290,6 +292,7 @@ def test_a_port_conflict_names_the_holder_who_survives(folder: Any) -> None:
         assert started.problem.code == "port_conflict"
         assert f"port {port} is taken by process {decoy.pid}" in started.problem.message
         assert "python" in started.problem.message
+        assert "geheim" not in started.problem.message
         assert "CLAUDE_MEM_PORT" in started.problem.advice
         stop(folder.home)
         restart(folder.home, 30, port=port, worker=folder.argv)

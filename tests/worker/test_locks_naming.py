@@ -11,7 +11,7 @@ import pytest
 
 from claude_mem.worker import processes
 from claude_mem.worker.listeners import Listener, port_holder
-from claude_mem.worker.processes import birth_mark, command_of, rss_bytes
+from claude_mem.worker.processes import birth_mark, name_of, rss_bytes
 
 NOBODY = 2**22 + 1  # above the largest pid of Linux
 
@@ -33,10 +33,10 @@ def test_a_zombie_and_nobody_have_none(wait_for: Callable[[Callable[[], Any], st
     ended.wait()
     assert birth_mark(NOBODY) is None
     assert rss_bytes(NOBODY) is None
-    assert command_of(NOBODY) is None
+    assert name_of(NOBODY) is None
 
 
-@pytest.mark.parametrize("ask", [birth_mark, rss_bytes, command_of])
+@pytest.mark.parametrize("ask", [birth_mark, rss_bytes, name_of])
 def test_ps_knows_it_too_where_there_is_no_proc(
     ask: Callable[[int], object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -47,7 +47,7 @@ def test_ps_knows_it_too_where_there_is_no_proc(
         'case "$2 $4" in\n'
         '  "stat=,lstart= 42") echo "S    Fri Nov 20 10:00:00 2026" ;;\n'
         '  "rss= 42") echo "  2048" ;;\n'
-        '  "command= 42") echo "python worker" ;;\n'
+        '  "comm= 42") echo "/usr/local/bin/python3" ;;\n'
         '  "stat=,lstart= 43") echo "Z    Fri Nov 20 10:00:00 2026" ;;\n'
         "  *) exit 1 ;;\n"
         "esac\n"
@@ -58,7 +58,7 @@ def test_ps_knows_it_too_where_there_is_no_proc(
     expected = {
         birth_mark: "Fri Nov 20 10:00:00 2026",
         rss_bytes: 2048 * 1024,
-        command_of: "python worker",
+        name_of: "python3",
     }
     assert ask(42) == expected[ask]
     assert ask(NOBODY) is None
@@ -72,11 +72,16 @@ def test_without_ps_nothing_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert rss_bytes(os.getpid()) is None
 
 
-def test_commands_are_shortened(wait_for: Callable[[Callable[[], Any], str], Any]) -> None:
-    process = subprocess.Popen([sys.executable, "-c", "input()", "x" * 1000], stdin=subprocess.PIPE)
+def test_a_name_is_printable_and_without_arguments(
+    tmp_path: Path, wait_for: Callable[[Callable[[], Any], str], Any]
+) -> None:
+    odd = tmp_path / "odd\nname"
+    odd.symlink_to("/bin/sleep")
+    process = subprocess.Popen([odd, "600"])
     try:
-        wait_for(lambda: len(command_of(process.pid) or "") == 200, "its command line")
+        wait_for(lambda: name_of(process.pid) == "oddname", "its name")
     finally:
+        process.kill()
         process.communicate()
 
 

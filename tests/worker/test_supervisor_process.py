@@ -13,7 +13,7 @@ import pytest
 
 from claude_mem.worker.launch import LaunchError, keep_supervised, launch, supervisor_argv
 from claude_mem.worker.locks import holder
-from claude_mem.worker.processes import command_of, rss_bytes
+from claude_mem.worker.processes import rss_bytes
 
 Wait = Callable[[Callable[[], Any], str], Any]
 
@@ -25,6 +25,13 @@ def gone(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return True
     return stat.rpartition(") ")[2][0] == "Z"
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def test_it_leaves_the_callers_session_and_pipes(folder: Any) -> None:
@@ -73,11 +80,7 @@ def test_many_starters_at_once_make_one_worker(folder: Any, wait_for: Wait) -> N
 
     def supervisors() -> list[int]:
         every = [int(it.name) for it in Path("/proc").iterdir() if it.name.isdigit()]
-        return [
-            pid
-            for pid in every
-            if "resident.py" in (line := command_of(pid) or "") and mine in line
-        ]
+        return [pid for pid in every if "resident.py" in (line := command_of(pid)) and mine in line]
 
     wait_for(lambda: supervisors() == [folder.supervisor().pid], "the others to leave")
     assert folder.runs() == [folder.worker().pid]

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from claude_mem.worker.processes import command_of
+from claude_mem.worker.processes import name_of
 
 _LISTENING = "0A"
 _TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
@@ -19,16 +19,16 @@ _TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Whoever holds a port; `pid` and `command` are None when we may not see them."""
+    """Whoever holds a port; `pid` and the program's `name` are None when we may not see them."""
 
     port: int
     pid: int | None
-    command: str | None
+    name: str | None
 
     def __str__(self) -> str:
         if self.pid is None:
             return "a process of another user"
-        return f"process {self.pid}" + (f" ({self.command})" if self.command else "")
+        return f"process {self.pid}" + (f" ({self.name})" if self.name else "")
 
 
 def port_holder(port: int) -> Listener | None:
@@ -39,7 +39,7 @@ def port_holder(port: int) -> Listener | None:
     if not inodes:
         return None
     pid = _owner_of(inodes)
-    return Listener(port, pid, command_of(pid) if pid is not None else None)
+    return Listener(port, pid, name_of(pid) if pid is not None else None)
 
 
 def _listening_inodes(port: int) -> set[str]:
@@ -85,5 +85,5 @@ def _ask_lsof(port: int) -> Listener | None:
     for line in done.stdout.decode("utf-8", "replace").splitlines():
         if line.startswith("p") and line[1:].isdigit():
             pid = int(line[1:])
-            return Listener(port, pid, command_of(pid))
+            return Listener(port, pid, name_of(pid))
     return None

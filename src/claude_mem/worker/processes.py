@@ -1,5 +1,5 @@
 """What the operating system says about a process: when it was born, how much memory it holds, its
-command.
+name.
 
 Owns the platform differences (`/proc` on Linux, `ps` elsewhere). Never signals anything. Standard
 library only: the supervisor lives on it.
@@ -14,7 +14,7 @@ from pathlib import Path
 _LINUX = sys.platform.startswith("linux")
 _START_TIME_FIELD = 19  # field 22 of /proc/<pid>/stat, counted from the one after the command's ")"
 _DEAD = (b"Z", b"X")  # a zombie keeps its pid, but holds nothing any more
-_COMMAND_LIMIT = 200
+_NAME_LIMIT = 64
 
 
 def birth_mark(pid: int) -> str | None:
@@ -44,16 +44,15 @@ def rss_bytes(pid: int) -> int | None:
     return None if printed is None else int(printed) * 1024
 
 
-def command_of(pid: int) -> str | None:
-    """The command line of `pid`, shortened to 200 characters; None when it may not be read."""
-    if not _LINUX:
-        printed = _ps(pid, "command")
-        return None if printed is None else printed[:_COMMAND_LIMIT]
-    raw = _read(f"/proc/{pid}/cmdline") or _read(f"/proc/{pid}/comm")
-    if not raw:
-        return None
-    text = raw.replace(b"\0", b" ").decode("utf-8", "replace").strip()
-    return text[:_COMMAND_LIMIT] or None
+def name_of(pid: int) -> str | None:
+    """The program's name: printable, at most 64 characters; None when it may not be read.
+
+    Never its arguments, which may hold passwords.
+    """
+    raw = _read(f"/proc/{pid}/comm") if _LINUX else (_ps(pid, "comm") or "").encode()
+    # Elsewhere than on Linux it is a path.
+    text = (raw or b"").decode("utf-8", "replace").strip().rpartition("/")[2]
+    return "".join(filter(str.isprintable, text))[:_NAME_LIMIT] or None
 
 
 def _read(path: str) -> bytes | None:
