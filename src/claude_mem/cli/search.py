@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from claude_mem.cli.connection import worker_client
 from claude_mem.cli.output import emit
@@ -14,12 +16,36 @@ from claude_mem.cli.output import emit
 if TYPE_CHECKING:
     from rich.console import Console
 
+_HIDDEN = "\0"  # which no argument of a process can hold
+_EXCLUDED = re.compile(r"-[^-]")  # `--word` is taken for an option, so a mistyped one is noticed
+_SHORT_LIMIT = re.compile(r"-n=?[0-9]+")
 _MARK = re.compile(r"<mark>(.*?)</mark>", re.DOTALL)
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("search")(search)
+    app.command("search", cls=SearchCommand)(search)
+
+
+class SearchCommand(TyperCommand):
+    """Takes `-word` as a word of the query ("not this"), which is no option of ours."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments with every `-word` hidden from the parser of options."""
+        rest = super().parse_args(ctx, list(self._hide(ctx, args)))
+        ctx.params["words"] = [word.removeprefix(_HIDDEN) for word in ctx.params["words"] or ()]
+        return rest
+
+    def _hide(self, ctx: Any, args: list[str]) -> Iterator[str]:
+        options = [it for it in self.get_params(ctx) if isinstance(it, TyperOption)]
+        spelled = {name for it in options for name in it.opts} | set(ctx.help_option_names)
+        valued = {name for it in options if not it.is_flag for name in it.opts}
+        takes_value = ended = False
+        for arg in args:
+            ended = ended or (arg == "--" and not takes_value)
+            plain = ended or takes_value or arg in spelled or _SHORT_LIMIT.fullmatch(arg)
+            yield arg if plain or not _EXCLUDED.match(arg) else _HIDDEN + arg
+            takes_value = not ended and not takes_value and arg in valued
 
 
 def search(
@@ -96,9 +122,13 @@ def render(out: Console, result: dict[str, Any]) -> None:
 
 def _join(words: list[str]) -> str:
     """The shell took the quotes off: an argument with a space in it was a phrase."""
-    if len(words) == 1:
-        return words[0]
-    return " ".join(f'"{word}"' if " " in word and '"' not in word else word for word in words)
+    return words[0] if len(words) == 1 else " ".join(map(_quoted, words))
+
+
+def _quoted(word: str) -> str:
+    if " " not in word or '"' in word:
+        return word
+    return f'-"{word[1:]}"' if word.startswith("-") else f'"{word}"'
 
 
 def _highlighted(line: str) -> Any:
