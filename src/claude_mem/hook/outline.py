@@ -12,8 +12,16 @@ from claude_mem.kernel.redact import mask_text
 
 OUTLINE = 1 << 16  # characters of the content that are kept
 # The client writes these before the content.
-NAMES = ("session_id", "transcript_path", "cwd", "prompt_id", "agent_id", "agent_type")
-NAMES += ("tool_name", "tool_use_id")
+NAMES = (
+    "session_id",
+    "transcript_path",
+    "cwd",
+    "prompt_id",
+    "agent_id",
+    "agent_type",
+    "tool_name",
+    "tool_use_id",
+)
 CONTENT = {
     "UserPromptSubmit": "prompt",
     "Stop": "last_assistant_message",

@@ -32,6 +32,7 @@ class SpoolLine:
     payload: dict[str, Any] | None = None
     payload_text: str | None = None  # stdin was not a JSON object, or over the size limit
     payload_bytes: int | None = None  # its real size, when it was over the limit and cut
+    size: int = 0  # bytes of the line
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,7 @@ def _parse(number: int, text: bytes) -> SpoolLine | BadLine:
         payload=record.get("payload"),
         payload_text=record.get("payload_text"),
         payload_bytes=record.get("payload_bytes"),
+        size=len(text),
     )
     return line if _is_sound(line) else BadLine(number, "a field has the wrong type", text)
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,9 @@ import orjson
 from claude_mem.domains.capture.model import Receipt
 from claude_mem.domains.capture.service import CaptureService
 from claude_mem.domains.capture.trim import without_surrogates
-from claude_mem.hook import spool
+from claude_mem.hook import rejected, spool
 from claude_mem.hook.agents import claude
+from claude_mem.hook.cut import cut_tree
 from claude_mem.kernel.errors import Detail, Invalid, NotFound
 from claude_mem.kernel.ids import is_id
 from claude_mem.kernel.redact import mask_tree
@@ -30,6 +30,8 @@ Event = dict[str, Any]
 Adapter = Callable[[dict[str, Any], str, int], list[Event]]
 _ADAPTERS: dict[str, Adapter] = {"claude-code": claude.to_events, "claude": claude.to_events}
 _LARGE = 400_000  # bytes; parsed on another thread
+_BATCH_EVENTS, _BATCH_BYTES = 200, 1 << 20
+_REASONS = 20  # that a report names
 _LATEST_MS = 32_503_680_000_000  # the year 3000: a later clock is a broken one
 
 
@@ -92,60 +94,91 @@ async def take_spool(service: CaptureService, scope: Scope, folder: Path) -> Spo
     """Everything hooks left behind. A file is deleted only after all its events are durable elsewhere.
 
     Raises StoreFull or Unavailable: then the files stay for the next time; what was taken of them is known by its ids.
+    What is no event is set aside only when its file is done with, or each try would do so again.
     """
     report = SpoolReport()
     for path in await asyncio.to_thread(spool.take, folder):
-        batch: list[Event] = []
-        for line in spool.read(path):
-            reason = None
-            if isinstance(line, spool.BadLine):
-                reason = line.reason
-            else:
-                try:
-                    batch += hook_events(line.agent, line.payload, line.id, line.ms)
-                except (Invalid, NotFound) as error:
-                    reason = error.message
-            if reason is not None:
-                _set_aside(folder, line, reason)
-                report.rejected += 1
-                report.reasons.append(reason)
-            if len(batch) >= 200:
-                await _accept(service, scope, folder, batch, report)
-                batch = []
-        if batch:
-            await _accept(service, scope, folder, batch, report)
-        path.unlink(missing_ok=True)
+        await _take_file(service, scope, path, report)
         report.files += 1
     return report
 
 
-async def _accept(
-    service: CaptureService, scope: Scope, folder: Path, batch: list[Event], report: SpoolReport
+async def _take_file(
+    service: CaptureService, scope: Scope, path: Path, report: SpoolReport
 ) -> None:
-    taken, faults = await service.accept_valid(scope, batch)
-    report.events += taken
-    for event, reason in faults:
-        _set_aside(folder, event, reason)
-        report.rejected += 1
-        report.reasons.append(reason)
+    aside = _Aside()
+    batches = _batches(path, aside)
+    # Reading, parsing and masking are other threads' work: others are answered meanwhile.
+    while (batch := await asyncio.to_thread(next, batches, None)) is not None:
+        taken, faults = await service.accept_valid(scope, batch.events, batch.size)
+        report.events += taken
+        for event, reason in faults:
+            await asyncio.to_thread(aside.add, event, reason)
+    await asyncio.to_thread(_finish, path, aside)
+    report.rejected += aside.count
+    report.reasons += aside.reasons
 
 
-def _set_aside(folder: Path, line: spool.SpoolLine | spool.BadLine | Event, reason: str) -> None:
-    if isinstance(line, spool.BadLine):
-        kept: Any = line.text.decode("utf-8", "replace")
-    elif isinstance(line, spool.SpoolLine):
-        kept = {"id": line.id, "event": line.event, "payload": line.payload or line.payload_text}
-    else:
-        kept = line
-    # Masked here whatever it is: that a line was written by a hook of ours is only what it says.
-    masked = mask_tree({"reason": reason, "record": kept})
-    record = json.dumps(masked, ensure_ascii=False) + "\n"
-    handle = os.open(folder / "rejected.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    try:
-        os.write(handle, record.encode("utf-8", "replace"))
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+@dataclass(slots=True)
+class _Batch:
+    """Events of a file that are handed in together; `size` in bytes as they were spooled."""
+
+    events: list[Event] = field(default_factory=list)
+    size: int = 0
+
+
+def _batches(path: Path, aside: _Aside) -> Iterator[_Batch]:
+    """A file's events; what is none goes to `aside`. A large event makes a batch of its own."""
+    batch = _Batch()
+    for line in spool.read(path):
+        if isinstance(line, spool.BadLine):
+            aside.add(line, line.reason)
+            continue
+        try:
+            events = hook_events(line.agent, line.payload, line.id, line.ms)
+        except (Invalid, NotFound) as error:
+            aside.add(line, error.message)
+            continue
+        batch.events += events
+        batch.size += line.size
+        if len(batch.events) >= _BATCH_EVENTS or batch.size >= _BATCH_BYTES:
+            yield batch
+            batch = _Batch()
+    if batch.events:
+        yield batch
+
+
+class _Aside:
+    """What of one file is no event, masked."""
+
+    def __init__(self) -> None:
+        self.records: list[bytes] = []
+        self.reasons: list[str] = []
+        self.count = 0
+
+    def add(self, line: spool.SpoolLine | spool.BadLine | Event, reason: str) -> None:
+        """Note one with what is wrong with it."""
+        if isinstance(line, spool.BadLine):
+            kept: Any = line.text.decode("utf-8", "replace")
+        elif isinstance(line, spool.SpoolLine):
+            kept = {
+                "id": line.id,
+                "event": line.event,
+                "payload": line.payload or line.payload_text,
+            }
+        else:
+            kept = line
+        # Masked here whatever it is: that a line was written by a hook of ours is only what it says.
+        masked = mask_tree(cut_tree({"reason": reason, "record": kept}))
+        self.records.append(json.dumps(masked, ensure_ascii=False).encode("utf-8", "replace"))
+        self.count += 1
+        if len(self.reasons) < _REASONS:
+            self.reasons.append(reason)
+
+
+def _finish(path: Path, aside: _Aside) -> None:
+    rejected.set_aside(path.parent, aside.records)
+    path.unlink(missing_ok=True)
 
 
 def _invalid(name: str, message: str) -> Invalid:

@@ -83,13 +83,13 @@ class CaptureService:
         fresh = await self._fresh(scope, wanted)
         added = 0
         if fresh:
-            entries = await self._entries(fresh, size)
+            entries = await self._entries(fresh, aside=told_later or size >= _LARGE)
             added = await self._inbox.append(scope, entries)
             self._remember(scope, (event["id"] for event in fresh))
         return Receipt(added, len(wanted) - added, ignored)
 
     async def accept_valid(
-        self, scope: Scope, events: list[Event]
+        self, scope: Scope, events: list[Event], size: int = 0
     ) -> tuple[int, list[tuple[Event, str]]]:
         """Make the valid events of a batch durable: (how many, the others with what is wrong with each).
 
@@ -97,13 +97,13 @@ class CaptureService:
         not hold up the rest.
         """
         try:
-            receipt = await self.accept(scope, events, told_later=True)
+            receipt = await self.accept(scope, events, size, told_later=True)
         except Invalid as error:
             if len(events) == 1:
                 return 0, [(events[0], error.message)]
             middle = len(events) // 2
-            taken, faults = await self.accept_valid(scope, events[:middle])
-            more, others = await self.accept_valid(scope, events[middle:])
+            taken, faults = await self.accept_valid(scope, events[:middle], size // 2)
+            more, others = await self.accept_valid(scope, events[middle:], size // 2)
             return taken + more, faults + others
         return receipt.accepted + receipt.duplicates, []
 
@@ -138,8 +138,8 @@ class CaptureService:
             return False
         return not (folder.startswith("/") and self._gate.opted_out(folder))
 
-    async def _entries(self, events: list[Event], size: int) -> list[Entry]:
-        if size < _LARGE:
+    async def _entries(self, events: list[Event], *, aside: bool) -> list[Entry]:
+        if not aside:
             return [self._entry(event) for event in events]
         # Masking megabytes takes long: on another thread, so that others are answered meanwhile.
         return await asyncio.to_thread(lambda: [self._entry(event) for event in events])
