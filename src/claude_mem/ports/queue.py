@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -41,8 +41,21 @@ class Queue(Protocol):
         """Add or re-arm jobs in the caller's transaction."""
         ...
 
-    def claim(self, tx: Tx, *, worker: str, now: int, lease_ms: int, limit: int) -> list[Job]:
-        """Take due jobs of every tenant, most important first, and lease them to `worker`."""
+    def claim(
+        self,
+        tx: Tx,
+        *,
+        worker: str,
+        now: int,
+        lease_ms: int,
+        limit: int,
+        busy: Collection[str] = (),
+    ) -> list[Job]:
+        """Take due jobs of every tenant, most important first, and lease them to `worker`.
+
+        `busy` are ids of jobs that the worker still runs: neither a lease that ran out nor a re-arming gives them out
+        a second time meanwhile. Due is also what waits for a moment over a day away: a clock that was wrong wrote it.
+        """
         ...
 
     def complete(self, tx: Tx, job: Job) -> None:
@@ -51,6 +64,10 @@ class Queue(Protocol):
 
     def fail(self, tx: Tx, job: Job, *, now: int, retry_at: int, error: str) -> bool:
         """The job failed: retried at `retry_at`, or dead after its last attempt. True when dead."""
+        ...
+
+    def defer(self, tx: Tx, job: Job, *, run_at: int, error: str) -> None:
+        """The job could not run and it is not its fault: run again at `run_at`; the attempt does not count."""
         ...
 
     def counts(self, scope: Scope, tx: Tx) -> dict[str, int]:

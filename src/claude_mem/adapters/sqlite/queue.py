@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import orjson
 
@@ -13,6 +13,7 @@ from claude_mem.ports.database import Tx
 from claude_mem.ports.queue import Job, NewJob
 
 _MAX_ATTEMPTS = 5
+_TOO_FAR_MS = 86_400_000  # nothing is put off or leased for a day: the clock was wrong when it was
 _UPSERT = """
 INSERT INTO task_queue (enterprise_id, id, task_type, task_key, payload_json, priority, status, run_at,
                         retry_count, max_retries, created_at)
@@ -23,11 +24,14 @@ ON CONFLICT (enterprise_id, task_type, task_key) DO UPDATE SET
   retry_count = 0, lease_until = NULL, worker_id = NULL, error_message = NULL, completed_at = NULL
 """
 _CLAIM = """
-UPDATE task_queue SET status = 'running', worker_id = ?, lease_until = ?, started_at = ?, retry_count = retry_count + 1
+UPDATE task_queue SET status = 'running', worker_id = :worker, lease_until = :lease,
+  started_at = :now, retry_count = retry_count + 1
 WHERE (enterprise_id, id) IN (
   SELECT enterprise_id, id FROM task_queue
-  WHERE (status = 'pending' AND run_at <= ?) OR (status = 'running' AND lease_until < ?)
-  ORDER BY priority DESC, run_at, id LIMIT ?)
+  WHERE ((status = 'pending' AND (run_at <= :now OR run_at > :far))
+      OR (status = 'running' AND (lease_until < :now OR lease_until > :far)))
+    AND id NOT IN (SELECT value FROM json_each(:busy))
+  ORDER BY priority DESC, run_at, id LIMIT :limit)
 RETURNING enterprise_id, id, task_type, task_key, payload_json, retry_count, max_retries
 """
 
@@ -50,9 +54,26 @@ class SqliteQueue:
         ]
         tx.exec_driver_sql(_UPSERT, rows)
 
-    def claim(self, tx: Tx, *, worker: str, now: int, lease_ms: int, limit: int) -> list[Job]:
+    def claim(
+        self,
+        tx: Tx,
+        *,
+        worker: str,
+        now: int,
+        lease_ms: int,
+        limit: int,
+        busy: Collection[str] = (),
+    ) -> list[Job]:
         """See the port."""
-        rows = tx.exec_driver_sql(_CLAIM, (worker, now + lease_ms, now, now, now, limit)).all()
+        values = {
+            "worker": worker,
+            "now": now,
+            "lease": now + lease_ms,
+            "far": now + _TOO_FAR_MS,
+            "busy": orjson.dumps(list(busy)).decode(),
+            "limit": limit,
+        }
+        rows = tx.exec_driver_sql(_CLAIM, values).all()
         return [
             Job(row[0], row[1], row[2], row[3], orjson.loads(row[4]), row[5], row[6])
             for row in rows
@@ -82,6 +103,15 @@ class SqliteQueue:
             ),
         )
         return dead
+
+    def defer(self, tx: Tx, job: Job, *, run_at: int, error: str) -> None:
+        """See the port."""
+        tx.exec_driver_sql(
+            "UPDATE task_queue SET status = 'pending', run_at = ?, error_message = ?, lease_until = NULL,"
+            " worker_id = NULL, retry_count = max(retry_count - 1, 0)"
+            " WHERE enterprise_id = ? AND id = ? AND status = 'running'",
+            (run_at, error[:2000], job.enterprise_id, job.id),
+        )
 
     def counts(self, scope: Scope, tx: Tx) -> dict[str, int]:
         """See the port."""
