@@ -1,19 +1,19 @@
 """Jobs of capture: catching up with the agent's own transcript.
 
 Hooks carry neither the assistant's intermediate texts nor token counts; the transcript does. What both carry meets by
-its natural key. The path comes from a hook that held our token; only a `.jsonl` file that belongs to this user is read.
+its natural key. The path comes from a hook that held our token, but what it names is not trusted: see `paths`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from pathlib import Path
 
 import structlog
 
 from claude_mem.domains.capture import reindex, repository
+from claude_mem.domains.capture.paths import transcript_at
 from claude_mem.domains.capture.service import CaptureService
 from claude_mem.domains.capture.transcripts import Position, read_new
 from claude_mem.domains.capture.transcripts.reader import IDLE_SECONDS
@@ -24,6 +24,7 @@ from claude_mem.ports.database import Database, Tx
 from claude_mem.ports.queue import Job, NewJob, Queue
 
 _BATCH = 200
+_READ_AT_ONCE = 1_000  # events: a bound for memory, and for what a job that ran out of time loses
 _log = structlog.get_logger("catch_up")
 _SETTLE_MS = 65_000  # a little more than the reader's own idea of "nothing comes any more"
 
@@ -44,32 +45,33 @@ class CatchUp:
 
         What the file holds back (a message that may get more blocks) is read when it has settled.
         """
-        path = Path(job.payload["path"])
-        if not self._enabled or not _readable(path):
+        named: str = job.payload["path"]
+        path = await asyncio.to_thread(transcript_at, named) if self._enabled else None
+        if path is None:
             return
-        kept = await self._database.read(
-            scope, lambda tx: repository.position(scope, tx, str(path))
-        )
+        kept = await self._database.read(scope, lambda tx: repository.position(scope, tx, named))
         position = Position.from_dict(kept)
         while True:
             settled = _age(path) >= IDLE_SECONDS
-            fresh = await asyncio.to_thread(read_new, path, position, settled=settled)
+            fresh = await asyncio.to_thread(
+                read_new, path, position, settled=settled, limit=_READ_AT_ONCE
+            )
             for at in range(0, len(fresh.events), _BATCH):
                 _, faults = await self._capture.accept_valid(scope, fresh.events[at : at + _BATCH])
                 for event, reason in faults:
                     _log.warning("transcript.event_refused", id=event.get("id"), reason=reason)
             moved = fresh.position != position
             position = fresh.position
-            await self._keep(scope, path, position, job)
+            await self._keep(scope, position, job)
             if position.complete or not moved or not fresh.events:
                 return
 
-    async def _keep(self, scope: Scope, path: Path, position: Position, job: Job) -> None:
+    async def _keep(self, scope: Scope, position: Position, job: Job) -> None:
         value = position.to_dict()
 
         def work(tx: Tx) -> None:
             now = now_ms()
-            repository.keep_position(scope, tx, str(path), value, now)
+            repository.keep_position(scope, tx, job.payload["path"], value, now)
             if not position.complete:
                 again = NewJob(job.kind, job.key, job.payload, run_at=now + _SETTLE_MS)
                 self._queue.enqueue(scope, tx, [again])
@@ -79,14 +81,6 @@ class CatchUp:
 
 def _age(path: Path) -> float:
     return time.time() - path.stat().st_mtime
-
-
-def _readable(path: Path) -> bool:
-    try:
-        found = path.stat()
-    except OSError:
-        return False
-    return path.suffix == ".jsonl" and found.st_uid == os.getuid()
 
 
 class RebuildIndex:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claude_mem.domains.capture.transcripts import lines
+from claude_mem.domains.capture.transcripts.files import open_regular
 from claude_mem.hook.optout import is_opted_out
 
 _HEAD_BYTES = 4 << 20  # where a message line with its folder must have come
@@ -89,7 +90,7 @@ def _jsonl_files(root: Path, avoided: set[str]) -> Iterator[Path]:
 
 def _project_of(path: Path) -> str:
     """The folder that the first message of a transcript was sent from."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         for line in lines.read_lines(file, 0):
             if line.value is not None and isinstance(line.value.get("cwd"), str):
                 return str(line.value["cwd"])

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from claude_mem.domains.capture.transcripts import lines
+from claude_mem.domains.capture.transcripts.files import open_regular, read_note
 from claude_mem.domains.capture.transcripts.position import Known, Position, checked, mark_of
 from claude_mem.domains.capture.transcripts.turns import Turns
 
@@ -73,7 +74,7 @@ class Reading:
         return self._position
 
     def __iter__(self) -> Iterator[Event]:
-        with self.path.open("rb") as file:
+        with open_regular(self.path) as file:
             self._handle = file.fileno()
             try:
                 yield from self._walk(file)
@@ -170,7 +171,7 @@ def subagent_of(path: Path) -> tuple[str, str]:
     if path.parent.name != "subagents" or not path.stem.startswith("agent-"):
         return "", ""
     try:
-        meta = json.loads(path.with_suffix(".meta.json").read_bytes())
+        meta = json.loads(read_note(path.with_suffix(".meta.json")))
     except (
         OSError,
         ValueError,
