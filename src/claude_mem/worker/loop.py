@@ -33,6 +33,12 @@ _GATHER_S = 0.05
 _LEASE_MS = 60_000
 _BACKOFF_S = 2.0
 _JOB_BACKOFF_MS = 5_000
+_JOBS_AT_ONCE = 4  # so that a slow one does not hold up the others
+_LONGEST_S = (
+    300.0  # a job that takes longer has failed; a long catch-up keeps its progress and goes on
+)
+_LONGEST_BY_KIND_S = {"index.rebuild": 3_600.0}
+_NOBODYS_FAULT_MS = 30_000  # until a job is tried again that found the disk full or an engine gone
 _log = structlog.get_logger("worker")
 
 
@@ -81,6 +87,7 @@ class Loop:
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
         self._worker_id = new_id()
+        self._running: dict[str, asyncio.Task[None]] = {}  # by the job's id
         self.health = Health()
 
     def start(self) -> None:
@@ -97,9 +104,10 @@ class Loop:
     async def stop(self, seconds: float) -> int:
         """End the loops, then drain what is left for at most `seconds`; returns what still waits."""
         self._stopping.set()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for tasks in (self._tasks, list(self._running.values())):
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         deadline = time.monotonic() + seconds
         try:
             while time.monotonic() < deadline and (await self._work.capture.drain()).events:
@@ -145,24 +153,61 @@ class Loop:
         return _SPOOL_EVERY_S
 
     async def _run_jobs(self) -> float:
-        jobs = await self._work.database.write(
+        jobs = await self._claim(_JOBS_AT_ONCE - len(self._running))
+        for job in jobs:
+            self._running[job.id] = asyncio.create_task(self._run_job(job), name=job.kind)
+        if self._running:
+            await asyncio.wait(
+                self._running.values(), timeout=_JOBS_EVERY_S, return_when=asyncio.FIRST_COMPLETED
+            )
+        ended = self._reap()
+        return 0.0 if jobs or ended else _JOBS_EVERY_S
+
+    async def _claim(self, free: int) -> list[Job]:
+        if free <= 0:
+            return []
+        busy = list(self._running)
+        return await self._work.database.write(
             self._work.scope,
             lambda tx: self._work.queue.claim(
-                tx, worker=self._worker_id, now=now_ms(), lease_ms=_LEASE_MS, limit=8
+                tx,
+                worker=self._worker_id,
+                now=now_ms(),
+                lease_ms=_LEASE_MS,
+                limit=free,
+                busy=busy,
             ),
         )
-        for job in jobs:
-            await self._run_job(job)
-        return 0.0 if jobs else _JOBS_EVERY_S
+
+    def _reap(self) -> int:
+        """Let go of the jobs that ended; how many. Raises what kept one from telling the queue so."""
+        ended = [(key, task) for key, task in self._running.items() if task.done()]
+        for key, _ in ended:
+            del self._running[key]
+        faults = [fault for _, task in ended if (fault := task.exception()) is not None]
+        if faults:
+            raise faults[0]
+        return len(ended)
 
     async def _run_job(self, job: Job) -> None:
         scope = Scope(job.enterprise_id, self._work.scope.user_id, frozenset({"events:write"}))
         try:
-            await self._work.handlers[job.kind](scope, job)
+            async with asyncio.timeout(_LONGEST_BY_KIND_S.get(job.kind, _LONGEST_S)):
+                await self._work.handlers[job.kind](scope, job)
+        except Unavailable as error:
+            await self._defer_job(scope, job, error)
         except Exception as error:  # noqa: BLE001 - becomes the job's own state: retried with back-off, then dead and shown
             await self._fail_job(scope, job, error)
-            return
-        await self._work.database.write(scope, lambda tx: self._work.queue.complete(tx, job))
+        else:
+            await self._work.database.write(scope, lambda tx: self._work.queue.complete(tx, job))
+
+    async def _defer_job(self, scope: Scope, job: Job, error: Unavailable) -> None:
+        """A full disk or a lost engine is nobody's fault: the job waits, and keeps all its attempts."""
+        run_at = now_ms() + max((error.retry_after or 0) * 1000, _NOBODYS_FAULT_MS)
+        await self._work.database.write(
+            scope, lambda tx: self._work.queue.defer(tx, job, run_at=run_at, error=error.message)
+        )
+        _log.warning("job.put_off", kind=job.kind, reason=error.message)
 
     async def _fail_job(self, scope: Scope, job: Job, error: Exception) -> None:
         now = now_ms()
