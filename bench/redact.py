@@ -28,7 +28,19 @@ SECRETS = (
     "Authorization: Bearer " + "a1B2" * 10,
     "mail alice@example.com, phone 13800138000",
 )
-PROVOKING = ("a", "9", "1-", "A9+/=", "eyJ", "sk-", "<private>", "a://b:", "password=", 'token="')
+PROVOKING = (
+    *("a", "9", "1-", "A9+/=", "eyJ", "sk-", "<private>", "a://b:", "password=", 'token="'),
+    *(
+        "token：",
+        "secret：",
+        "token是",
+        "token：中文",
+        "token:a/",
+        "token:=",
+        "密码为a/",
+        'password=\\"',
+    ),
+)
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Masking: the table of true and false positives, the JSON walk, and what holds for any input."""
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -277,6 +278,96 @@ def test_the_number_of_steps_is_linear(run: str) -> None:
     mask_text(run * 400)  # compile the patterns first
     small, large = (_calls(run * (size // len(run))) for size in (5_000, 40_000))
     assert large <= 9 * small + 200  # eight times the text
+
+
+class CountedText(str):
+    """A text that adds up how many characters are sliced out of it."""
+
+    __slots__ = ("work",)
+    work: int
+
+    def __getitem__(self, key: Any) -> str:
+        part = super().__getitem__(key)
+        self.work += len(part)
+        return part
+
+
+class CountedPattern:
+    """A pattern that adds up how many characters it is matched over."""
+
+    def __init__(self, pattern: re.Pattern[str], work: list[int]) -> None:
+        self._pattern, self._work = pattern, work
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pattern, name)
+
+    def match(self, *arguments: Any) -> re.Match[str] | None:
+        found = self._pattern.match(*arguments)
+        self._work.append(found.end() - found.start() if found else 1)
+        return found
+
+    def fullmatch(self, *arguments: Any) -> re.Match[str] | None:
+        self._work.append(len(arguments[0]))
+        return self._pattern.fullmatch(*arguments)
+
+
+def _characters(text: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many characters masking this text slices out or matches over, again and again."""
+    compiled, work = redact._pattern, [0]
+    counted = CountedText(text)
+    counted.work = 0
+    with monkeypatch.context() as patch:
+        patch.setattr(redact, "_pattern", lambda source: CountedPattern(compiled(source), work))
+        mask_text(counted)
+    return counted.work + sum(work)
+
+
+NAMES = [
+    "token",
+    "secret",
+    "password",
+    "api_key",
+    "TOKEN",
+    "cookie",
+    "authorization",
+    "密码",
+    "密钥",
+]
+SEPARATORS = ["：", ":", "=", "＝", "是", "为", " ", "：`", '="']
+FILLINGS = ["", "中文，", "a/", "1/"]
+
+
+@pytest.mark.parametrize("filling", FILLINGS, ids=ascii)
+@pytest.mark.parametrize("separator", SEPARATORS, ids=ascii)
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_no_character_is_looked_at_once_for_every_name_before_it(
+    name: str, separator: str, filling: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = name + separator + filling
+    small, large = (_characters(run * (size // len(run)), monkeypatch) for size in (6_000, 24_000))
+    assert large <= 5 * small + 2_000  # four times the text
+
+
+@pytest.mark.parametrize(
+    ("head", "run"),
+    [
+        ('password="', '\\"'), ('token="', "]"), ('token="1', "pass_"), ("secret=1", "pass"),
+        ("token：", "没有空格的中文"), ("TOKEN=", "x{"), ("密码：", "a"), ("token='", '\\\\\\"'),
+    ],
+    ids=ascii,
+)  # fmt: skip
+def test_a_long_value_is_looked_at_once(
+    head: str, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, large = (
+        _characters(head + run * (size // len(run)), monkeypatch) for size in (6_000, 24_000)
+    )
+    assert large <= 5 * small + 2_000  # four times the text
+
+
+def test_a_long_secret_is_masked_to_its_end() -> None:
+    assert mask_text("TOKEN=" + "aB3" * 2_000 + " end") == "TOKEN=[masked:token] end"
+    assert mask_text("secret：" + "aB3" * 2_000 + "，完") == "secret：[masked:secret]，完"
 
 
 @pytest.mark.parametrize("run", RUNS, ids=repr)

@@ -309,6 +309,8 @@ POSITIVES: list[tuple[str, str, str]] = [
     ("Chinese", "密码：hunter2", "密码：[masked:password]"),
     ("Chinese full-width =", "密码＝hunter2，端口 22", "密码＝[masked:password]，端口 22"),
     ("Chinese prose", "数据库密码是hunter2，别外传", "数据库密码是[masked:password]，别外传"),
+    ("English name, Chinese text", "token：a1b2c3d4，别外传", "token：[masked:token]，别外传"),
+    ("English name in prose", "password是hunter2，别外传", "password是[masked:password]，别外传"),
     ("Chinese passphrase", "口令: abc123 登录", "口令: [masked:password] 登录"),
     ("Chinese key", "密钥：abc123def456", "密钥：[masked:key]"),
     # e-mail
@@ -441,6 +443,8 @@ NEGATIVES: list[tuple[str, str]] = [
     ("cookie prose", "cookie: the browser sends it back"),
     ("Chinese prose", "密码：必填，不能为空"),
     ("Chinese prose 2", "密码是用来登录的"),
+    ("Chinese after an English name", "token：请在2024年前更新 secret是由32位字符组成的"),
+    ("Chinese in the environment", "API_KEY=请填写你的密钥1 TOKEN=令牌"),
     ("Chinese placeholder", "密码：<你的密码> 密钥：$KEY"),
     ("jinja", "token: ${{ secrets.GITHUB_TOKEN }}"),
     ("arn", "arn:aws:secretsmanager:us-west-2:123456789012:secret:Db-a1b2c3"),

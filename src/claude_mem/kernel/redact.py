@@ -583,6 +583,13 @@ def _stays(value: str) -> bool:
     return bool(_pattern(_PATH).match(bare))
 
 
+def _is_name(value: str) -> bool:
+    """True for what looks like the name of a field or of a variable; none is that long."""
+    return len(value) <= 128 and bool(
+        _pattern(f"(?:{_NAME_SHAPED}|{_STEM_NAMED})").fullmatch(value)
+    )
+
+
 def _quoted_is_secret(value: str, kind: str) -> bool:
     if _stays(value) or (not value.isascii() and not _pattern("[A-Za-z0-9]").search(value)):
         return False
@@ -590,10 +597,14 @@ def _quoted_is_secret(value: str, kind: str) -> bool:
         return True
     if any(space in value for space in " \t"):
         return kind == "cookie" and "=" in value
-    if _pattern(f"(?:{_NAME_SHAPED}|{_STEM_NAMED})").fullmatch(value):
+    if _is_name(value):
         return False  # the name of a field
-    if _pattern(r"#[0-9A-Fa-f]{3,8}|.*(?:\(\?|\[\^|\].*[*+]).*").fullmatch(value):
-        return False  # a colour, a regular expression
+    if _pattern(r"#[0-9A-Fa-f]{3,8}").fullmatch(value):
+        return False  # a colour
+    if "(?" in value or "[^" in value:
+        return False  # a regular expression
+    if 0 <= value.find("]") < max(value.rfind("*"), value.rfind("+")):
+        return False  # a regular expression with a set of characters
     return len(value) >= 6 and not (value.isalpha() and len(value) < 20 and value.islower())
 
 
@@ -609,13 +620,13 @@ def _bare_is_secret(value: str, kind: str, style: str, rest: str) -> bool:
         return not (word in _PROSE or (word.isupper() and word.replace("_", "").isalpha()))
     if _pattern(_CODE).match(core) or rest.startswith(("(", "[")):
         return False
-    if _pattern(f"(?:{_NAME_SHAPED}|{_STEM_NAMED})").fullmatch(word):
+    if _is_name(word):
         return False
     if word.isalpha() and _pattern(r"[ \t]+[A-Za-z\u4e00-\u9fff]").match(rest):
         return False
     if style == "strong" or (style == "code" and kind != "password"):
-        digits = sum(char.isdigit() for char in word)
-        return len(word) >= 6 and digits > 0 and digits < len(word.replace(".", ""))
+        digit, other = _pattern("[0-9]").search(word), _pattern("[^0-9.]").search(word)
+        return len(word) >= 6 and digit is not None and other is not None
     if kind == "password":
         return len(word) >= 4 or not word.isalpha()
     return not _pattern("[0-9][0-9_.,]*[kKmM%]?").fullmatch(word) and not word[0].isupper()
@@ -633,16 +644,17 @@ _TAIL = (
     r"|[ \t]{1,8}(?:is|was)[ \t:]{1,4}|[ \t]{1,8}|\((?=\\{0,8}[\"']))"
 )
 _QUOTE = r"[bBrRuUfF]{0,2}(\\{0,8})(\"\"\"|'''|[\"'`])"
-_WIDE = r"(?:[^\s\"'`\\]|\\(?![nrtu\"']))++"
-_NARROW = r"(?:[^\s\"'`\\,;&|)}\]<>]|\\(?![nrtu\"']))++"
-_QUERY = r"[^\s\"'`\\,;&#|)}\]<>]++"
+# An unquoted value ends where Chinese, Japanese or Korean begins: what follows is prose.
+_CJK = r"\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff"
+_WIDE = rf"(?:[^\s\"'`\\{_CJK}]|\\(?![nrtu\"']))++"
+_NARROW = rf"(?:[^\s\"'`\\,;&|)}}\]<>{_CJK}]|\\(?![nrtu\"']))++"
+_QUERY = rf"[^\s\"'`\\,;&#|)}}\]<>{_CJK}]++"
 _ASCII_RUN = r"[!-~]++"
+_HEAD_LONGEST = 256
 _COOKIES = r"[A-Za-z0-9_.-]{1,64}=[^\r\n\"'`\\]++"
 _SCHEME = r"(?i:(?:bearer|basic|token|digest|negotiate|apikey|aws4-hmac-sha256)[ \t]+)?"
 _CREDENTIAL = r"[^\r\n\"'`\\<>${}\[]{6,}+"
-_LONE_CREDENTIAL = (
-    r"(?=[^\s0-9]{0,80}[0-9])[^\s\"'`\\<>${}\[]{6,4096}+(?=[ \t]{0,8}(?:$|[\r\n\"'`\\]))"
-)
+_LONE_CREDENTIAL = rf"(?=[^\s0-9]{{0,80}}[0-9])[^\s\"'`\\<>${{}}\[{_CJK}]{{6,1024}}+(?=[ \t]{{0,8}}(?:$|[\r\n\"'`\\]))"
 
 
 def _mask_assignments(text: str, counts: Counts) -> str:
@@ -740,17 +752,17 @@ def _quote_end(text: str, at: int, depth: int, quote: str) -> int:
     inside the value carries more; the run of backslashes modulo 2^(n+1) tells them apart. An
     unclosed value ends with its line.
     """
-    found = text.find(quote, at)
-    while found >= 0:
-        line = text.find("\n", at, found) if len(quote) == 1 else -1
-        if line >= 0:
-            return line
-        run = found - len(text[at:found].rstrip("\\")) - at
-        if run % (2 * (depth + 1)) == depth:
-            return found - depth
-        found = text.find(quote, found + 1)
     line = text.find("\n", at) if len(quote) == 1 else -1
-    return line if line >= 0 else len(text)
+    high = line if line >= 0 else len(text)
+    found = text.find(quote, at, high)
+    while found >= 0:
+        first = found  # of the backslashes; a slice for each quote would make the walk quadratic
+        while first > at and text[first - 1] == "\\":
+            first -= 1
+        if (found - first) % (2 * (depth + 1)) == depth:
+            return found - depth
+        found = text.find(quote, found + 1, high)
+    return high
 
 
 def _bare_value(
@@ -763,11 +775,16 @@ def _bare_value(
     source = _QUERY if style == "query" else source
     if not name.isascii():
         source = _ASCII_RUN
-    value = _pattern(source).match(text, tail.end())
-    if value is None or not _bare_is_secret(
-        value[0], kind, style, text[value.end() : value.end() + 40]
-    ):
+    # The head is judged alone: a value that is left costs no more than its head, however long its
+    # line is, and one that is masked is masked to its end.
+    high = tail.end() + _HEAD_LONGEST
+    head = _pattern(source).match(text, tail.end(), high)
+    if head is None:
         return None
+    rest = "" if head.end() == high else text[head.end() : head.end() + 40]
+    if not _bare_is_secret(head[0], kind, style, rest):
+        return None
+    value = _pattern(source).match(text, tail.end()) or head
     return (*value.span(), kind)
 
 
