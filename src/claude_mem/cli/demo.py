@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,10 +42,18 @@ def demo(
             f" and {counts['code_changes']} code changes are in the memory."
         )
         out.print(f"API:   [bold]{client.base_url}/api/v1[/]  (token: {home / 'token'})")
-    command = Path(sys.executable).parent / "claude-mem"
-    out.print(f"Try:   CLAUDE_MEM_HOME={home} {command} search your words", markup=False)
-    out.print("Stop:  make stop")
-    out.print(f"Next:  {command} install   (makes capture live in Claude Code)", markup=False)
+    for line in next_commands(home, Path(sys.executable).parent / "claude-mem"):
+        out.print(line, markup=False)
+
+
+def next_commands(home: Path, program: Path) -> list[str]:
+    """What to type next, to be pasted into a shell as it is."""
+    command, folder = shlex.quote(str(program)), shlex.quote(str(home))
+    return [
+        f"Try:   CLAUDE_MEM_HOME={folder} {command} search your words",
+        "Stop:  make stop",
+        f"Next:  {command} install   (makes capture live in Claude Code)",
+    ]
 
 
 def sample_folder() -> Path:

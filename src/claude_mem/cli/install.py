@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -274,7 +275,7 @@ def _report(
         "hook": str(plan.home / "hook" / "hook.py"),
         "python": python,
         "foreign_database": str(plan.foreign) if plan.foreign else None,
-        "import_command": f"claude-mem import --upstream {plan.foreign}" if plan.foreign else None,
+        "import_command": _import_command(plan.foreign) if plan.foreign else None,
         "warnings": plan.warnings,
         "worker": worker,
     }
@@ -297,6 +298,10 @@ def _report(
         _show_worker(out, worker)
 
     emit(data, show, as_json)
+
+
+def _import_command(foreign: Path) -> str:
+    return f"claude-mem import --upstream {shlex.quote(str(foreign))}"
 
 
 def _show_worker(out: Console, worker: dict[str, Any] | None) -> None:
