@@ -74,9 +74,10 @@ def test_a_later_part_alone(cli: Cli) -> None:
     assert 0 < len(rows) < len(everything)
 
 
-def test_markdown_reads_as_text(cli: Cli, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["md", "markdown"])
+def test_markdown_reads_as_text(cli: Cli, tmp_path: Path, name: str) -> None:
     path = tmp_path / "all.md"
-    cli.run("export", "--out", path, "--format", "md")
+    assert cli.told("export", "--out", path, "--format", name)["format"] == "md"
     text = path.read_text()
     assert "Question 0 of other?" in text
     assert text.startswith("# ")

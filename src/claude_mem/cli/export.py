@@ -10,15 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import typer
 
 from claude_mem.cli.connection import worker_client
 from claude_mem.cli.output import USAGE, console, emit, fail
-
-if TYPE_CHECKING:
-    pass
 
 
 class Format(StrEnum):
@@ -26,6 +23,7 @@ class Format(StrEnum):
 
     JSONL = "jsonl"
     MD = "md"
+    MARKDOWN = "markdown"  # the same, as people say it
 
 
 def register(app: typer.Typer) -> None:
@@ -41,7 +39,9 @@ def export(
         str | None, typer.Option(help="Only this project (name, path or id).")
     ] = None,
     since: Annotated[str | None, typer.Option(help="From then on: ISO 8601, or 7d, 12h.")] = None,
-    format_: Annotated[Format, typer.Option("--format", help="jsonl or md.")] = Format.JSONL,
+    format_: Annotated[
+        Format, typer.Option("--format", help="jsonl, or md (markdown).")
+    ] = Format.JSONL,
     as_json: Annotated[
         bool, typer.Option("--json", help="Report as one JSON object; needs --out.")
     ] = False,
@@ -49,6 +49,8 @@ def export(
     """Write everything that is remembered: one JSON object a line, or Markdown to read."""
     from claude_mem.hook.home import default_home
 
+    if format_ is Format.MARKDOWN:
+        format_ = Format.MD
     if as_json and out is None:
         step = "claude-mem export --out FILE --json"
         fail("--json reports on a file: --out is missing", step, as_json=True, status=USAGE)
