@@ -32,8 +32,7 @@ _MADE = "<!-- Made by `python -m tools.docs`. Change the code or that program, n
 
 SETTINGS = {
     "home": "The data folder. Of the environment only: a file in it cannot say where it is.",
-    "host": "The address the API listens on. Requests must name 127.0.0.1 or localhost in their Host header.",
-    "port": "The port of the API. When it is taken the next free one within fifty is used.",
+    "port": "The port of the API, on 127.0.0.1. When it is taken the next free one within fifty is used.",
     "strict_port": "Refuse to start when the port is taken, instead of taking the next free one.",
     "log_level": "How much goes into `logs/worker.jsonl`.",
     "max_store_mb": "Size cap of the local store in MB. `status` warns from 80 %; at the cap tool events are refused"

@@ -11,7 +11,6 @@ from claude_mem.app.settings import DEFAULT_PORT, Settings, default_home, load
 from claude_mem.kernel.errors import Invalid
 
 OTHERS = {
-    "host": "127.0.0.2",
     "port": "40001",
     "strict_port": "true",
     "log_level": "debug",
@@ -96,6 +95,12 @@ def test_an_unknown_key_of_the_file_is_refused_with_the_known_ones(tmp_path: Pat
     assert error.details[0].field == "prot"
 
 
+def test_the_api_listens_on_loopback_and_nowhere_else(tmp_path: Path) -> None:
+    assert load(tmp_path, {"CLAUDE_MEM_HOST": "0.0.0.0"}).host == "127.0.0.1"
+    config(tmp_path, 'host = "0.0.0.0"\n')
+    assert "unknown setting" in refusal(tmp_path).message
+
+
 def test_a_section_of_the_file_is_an_unknown_key(tmp_path: Path) -> None:
     config(tmp_path, "[worker]\nport = 1\n")
     assert "worker" in refusal(tmp_path).message
@@ -145,7 +150,7 @@ def test_a_wrong_value_names_setting_source_and_way_out(
     assert "expected" in from_file.message
 
 
-@pytest.mark.parametrize("line", ["port = 1.9", "port = true", "host = 5", "log_level = []"])
+@pytest.mark.parametrize("line", ["port = 1.9", "port = true", "strict_port = 5", "log_level = []"])
 def test_a_wrong_type_in_the_file_is_not_bent(line: str, tmp_path: Path) -> None:
     config(tmp_path, line + "\n")
     error = refusal(tmp_path)

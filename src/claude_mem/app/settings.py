@@ -34,7 +34,6 @@ class Settings:
     """What a worker and a command run with."""
 
     home: Path
-    host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     strict_port: bool = False  # refuse instead of taking the next free port
     log_level: str = "info"
@@ -44,6 +43,11 @@ class Settings:
     batch_size: int = 500  # events a transaction
     catch_up: bool = True  # read the agent's own transcript for assistant texts and token counts
     keep_output_chars: int = 16_000  # of a tool's output: head and tail that are kept
+
+    @property
+    def host(self) -> str:
+        """The address the API listens on: never another than loopback, whose requests alone are let in."""
+        return "127.0.0.1"
 
     @property
     def database(self) -> Path:
