@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from claude_mem.adapters.local.gate import FolderGate
 from claude_mem.app.build import System
 from claude_mem.domains.capture.door import take_spool
 from claude_mem.domains.capture.service import CaptureService
@@ -100,6 +101,49 @@ async def test_what_is_no_event_is_set_aside_once_whatever_is_tried_again(
     assert (report.events, report.rejected) == (1, 1)
     assert rejected.count(spooled.folder) == 1
     assert not list(spooled.folder.glob("ready-*"))
+
+
+async def test_at_the_cap_prompts_go_in_and_tool_events_wait(
+    spooled: Spooled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = {"tool_name": "Bash", "tool_input": {"command": "ls"}, "tool_response": "listed"}
+    spooled.add("PostToolUse", **tool)
+    spooled.add("UserPromptSubmit", prompt="still room for this")
+    fill = 1.01
+    monkeypatch.setattr(spooled.capture._gate, "fill", lambda: fill)
+    for _ in range(2):
+        with pytest.raises(StoreFull):
+            await spooled.take()
+        assert await spooled.rows() == ["still room for this"]
+    assert len(list(spooled.folder.glob("ready-*"))) == 1
+    fill = 0.5
+    await spooled.take()
+    assert len(await spooled.rows()) == 2
+    assert not list(spooled.folder.glob("ready-*"))
+
+
+def test_what_was_taken_in_counts_at_once(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    store.write_bytes(b"x" * 500)
+    gate = FolderGate(tmp_path, 1000, [store])
+    assert gate.fill() == 0.5
+    gate.grew(600)
+    assert gate.fill() == 1.1
+
+
+async def test_what_was_forgotten_makes_the_file_smaller(system: System) -> None:
+    database = system.parts.state["database"]
+
+    def fill(tx: Any) -> None:
+        tx.exec_driver_sql("CREATE TABLE bulk (text BLOB)")
+        tx.exec_driver_sql("INSERT INTO bulk VALUES (zeroblob(8000000))")
+
+    await database.write(SCOPE, fill)
+    await database.maintain()
+    before = system.settings.database.stat().st_size
+    await database.write(SCOPE, lambda tx: tx.exec_driver_sql("DROP TABLE bulk"))
+    await database.maintain()
+    assert system.settings.database.stat().st_size < before - 7_000_000
 
 
 def test_the_rejected_are_bounded_and_counted_for_good(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ class FolderGate:
         self._cap = cap_bytes
         self._counted = [Path(f"{path}{end}") for path in counted for end in ("", "-wal")]
         self._opted: dict[str, tuple[float, bool]] = {}
-        self._fill: tuple[float, float] = (0.0, 0.0)
+        self._seen: tuple[float, int] = (0.0, 0)  # until when it counts, bytes
+        self._since = 0  # bytes taken in since that look
 
     def paused(self) -> bool:
         """See the protocol. The file is empty (until resumed) or holds Unix ms until which it counts."""
@@ -54,9 +55,13 @@ class FolderGate:
     def fill(self) -> float:
         """See the protocol."""
         now = time.monotonic()
-        if self._fill[0] <= now:
-            self._fill = (now + _FRESH_S, self.size() / self._cap)
-        return self._fill[1]
+        if self._seen[0] <= now:
+            self._seen, self._since = (now + _FRESH_S, self.size()), 0
+        return (self._seen[1] + self._since) / self._cap
+
+    def grew(self, size: int) -> None:
+        """See the protocol."""
+        self._since += size
 
     def size(self) -> int:
         """Bytes of the counted files."""

@@ -18,6 +18,7 @@ from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
 
 T = TypeVar("T")
+_GIVEN_BACK = 10_000  # pages at most at once: writers wait meanwhile
 
 
 def _execute(connection: Connection, sql: str) -> None:
@@ -53,7 +54,7 @@ class SqliteDatabase:
         return await asyncio.wrap_future(self._writer.submit(work))
 
     async def maintain(self) -> None:
-        """Give the planner fresh statistics and move the write-ahead log into the file."""
+        """Fresh statistics for the planner, free pages back to the disk, the write-ahead log into the file."""
         await asyncio.get_running_loop().run_in_executor(None, self._maintain_now)
 
     async def close(self) -> None:
@@ -82,6 +83,9 @@ class SqliteDatabase:
         try:
             with self._write_engine.connect() as connection:
                 connection.exec_driver_sql("PRAGMA optimize")
+                # A script, because a plain statement without columns is stepped once: one page.
+                script = f"PRAGMA incremental_vacuum({_GIVEN_BACK});"
+                connection.connection.cursor().executescript(script)
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except DBAPIError as error:
             raise translate(error) from error

@@ -21,7 +21,7 @@ from claude_mem.domains.capture.trim import without_surrogates
 from claude_mem.hook import rejected, spool
 from claude_mem.hook.agents import claude
 from claude_mem.hook.cut import cut_tree
-from claude_mem.kernel.errors import Detail, Invalid, NotFound
+from claude_mem.kernel.errors import Detail, Invalid, NotFound, StoreFull
 from claude_mem.kernel.ids import is_id
 from claude_mem.kernel.redact import mask_tree
 from claude_mem.kernel.scope import Scope
@@ -97,26 +97,38 @@ async def take_spool(service: CaptureService, scope: Scope, folder: Path) -> Spo
     What is no event is set aside only when its file is done with, or each try would do so again.
     """
     report = SpoolReport()
+    full: StoreFull | None = None
     for path in await asyncio.to_thread(spool.take, folder):
-        await _take_file(service, scope, path, report)
-        report.files += 1
+        full = await _take_file(service, scope, path, report) or full
+    if full is not None:
+        raise full
     return report
 
 
 async def _take_file(
     service: CaptureService, scope: Scope, path: Path, report: SpoolReport
-) -> None:
+) -> StoreFull | None:
+    """Take over one file; StoreFull when some of it has to wait there, which holds up nothing behind it."""
+    full: StoreFull | None = None
     aside = _Aside()
     batches = _batches(path, aside)
     # Reading, parsing and masking are other threads' work: others are answered meanwhile.
     while (batch := await asyncio.to_thread(next, batches, None)) is not None:
-        taken, faults = await service.accept_valid(scope, batch.events, batch.size)
+        try:
+            taken, faults = await service.accept_valid(scope, batch.events, batch.size)
+        except StoreFull as error:
+            full = error
+            continue
         report.events += taken
         for event, reason in faults:
             await asyncio.to_thread(aside.add, event, reason)
+    if full is not None:
+        return full  # the file stays, and what was taken of it is known by its ids
     await asyncio.to_thread(_finish, path, aside)
     report.rejected += aside.count
     report.reasons += aside.reasons
+    report.files += 1
+    return None
 
 
 @dataclass(slots=True)

@@ -52,6 +52,10 @@ class Gate(Protocol):
         """The store's size as a share of its cap."""
         ...
 
+    def grew(self, size: int) -> None:
+        """Told of every `size` bytes that were taken in, so that `fill` need not look each time."""
+        ...
+
 
 class ProjectKeys(Protocol):
     """From a folder (or a name) to what a project is known by."""

@@ -15,6 +15,7 @@ import orjson
 
 from claude_mem.domains.capture import recorder
 from claude_mem.domains.capture.model import DrainReport, Gate, Limits, ProjectKeys, Receipt
+from claude_mem.domains.capture.paths import with_usable_path
 from claude_mem.domains.capture.schemas import check_events
 from claude_mem.domains.capture.trim import ORIGINAL_FILE, trim_tree, without_surrogates
 from claude_mem.domains.memory import service as memory
@@ -33,7 +34,6 @@ Event = dict[str, Any]
 _REMEMBERED_IDS = 20_000
 _SKEW_MS = 1_000
 _LARGE = 400_000  # bytes
-_TOOL_TYPES = frozenset({"tool.used", "tool.failed"})
 # Above the cap tool events are refused first, so that prompts still have room.
 _FULL_FOR_TOOLS, _FULL = 1.0, 1.05
 
@@ -85,6 +85,7 @@ class CaptureService:
         if fresh:
             entries = await self._entries(fresh, aside=told_later or size >= _LARGE)
             added = await self._inbox.append(scope, entries)
+            self._gate.grew(sum(len(entry.body) for entry in entries))
             self._remember(scope, (event["id"] for event in fresh))
         return Receipt(added, len(wanted) - added, ignored)
 
@@ -94,16 +95,33 @@ class CaptureService:
         """Make the valid events of a batch durable: (how many, the others with what is wrong with each).
 
         For sources that tell later what happened and cannot mend an event (a spool, a transcript): one bad event must
-        not hold up the rest.
+        not hold up the rest. Raises StoreFull or Unavailable: at the cap when all but the tool events was taken, for
+        these wait where they are, and hold up no prompt.
         """
+        now, waiting = events, 0
+        if not self.has_room():
+            now = [event for event in events if not _is_tool(event)]
+            waiting = len(events) - len(now)
+        taken, faults = await self._accept_each(scope, now, size) if now else (0, [])
+        if waiting:
+            raise _full()
+        return taken, faults
+
+    def has_room(self) -> bool:
+        """Whether the store is below its cap, so that events of every kind are taken."""
+        return self._gate.fill() < _FULL_FOR_TOOLS
+
+    async def _accept_each(
+        self, scope: Scope, events: list[Event], size: int
+    ) -> tuple[int, list[tuple[Event, str]]]:
         try:
             receipt = await self.accept(scope, events, size, told_later=True)
         except Invalid as error:
             if len(events) == 1:
                 return 0, [(events[0], error.message)]
             middle = len(events) // 2
-            taken, faults = await self.accept_valid(scope, events[:middle], size // 2)
-            more, others = await self.accept_valid(scope, events[middle:], size // 2)
+            taken, faults = await self._accept_each(scope, events[:middle], size // 2)
+            more, others = await self._accept_each(scope, events[middle:], size // 2)
             return taken + more, faults + others
         return receipt.accepted + receipt.duplicates, []
 
@@ -150,7 +168,7 @@ class CaptureService:
         keep = max(self._limits.keep_output_chars, CUT_KEEP)
         data = cut_tree(event["data"], max(2 * keep, CUT_OVER), keep)
         project = self._project_keys(event["project"])
-        masked: Event = mask_tree({**event, "project": project, "data": data})
+        masked = with_usable_path(event, mask_tree({**event, "project": project, "data": data}))
         body = _dump(masked)
         if len(body) > self._limits.keep_output_chars or ORIGINAL_FILE in body:
             trimmed = trim_tree(masked["data"], self._limits.keep_output_chars)
@@ -161,11 +179,8 @@ class CaptureService:
         fill = self._gate.fill()
         if fill < _FULL_FOR_TOOLS:
             return
-        if fill >= _FULL or any(event["type"] in _TOOL_TYPES for event in events):
-            raise StoreFull(
-                "the store has reached its size cap: raise max_store_mb in config.toml, or forget what is not needed",
-                retry_after=60,
-            )
+        if fill >= _FULL or any(map(_is_tool, events)):
+            raise _full()
 
     async def _fresh(self, scope: Scope, events: list[Event]) -> list[Event]:
         """Events not accepted before, as far as is known without the final word of the tables."""
@@ -225,6 +240,17 @@ class CaptureService:
             return built.made, built.repeated
 
         return await self._db.write(scope, work)
+
+
+def _is_tool(event: Event) -> bool:
+    return event.get("type") in ("tool.used", "tool.failed")
+
+
+def _full() -> StoreFull:
+    return StoreFull(
+        "the store has reached its size cap: raise max_store_mb in config.toml, or forget what is not needed",
+        retry_after=60,
+    )
 
 
 def _dump(event: Event) -> bytes:
