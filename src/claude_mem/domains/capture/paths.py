@@ -1,4 +1,4 @@
-"""Paths of transcripts that events name: which of them is read.
+"""Paths of transcripts that events name: what is kept of them, and which of them is read.
 
 Whoever can hand in an event can name any path, so a path alone opens nothing: what is read must be a transcript by
 its place, its kind and its owner. Must never block, and never write.
@@ -10,8 +10,26 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from claude_mem.domains.capture.transcripts.discover import projects_folder
+from claude_mem.kernel.redact import mask_text_counted
+
+_FIELD = "transcript_path"
+_PERSONAL = frozenset({"email", "phone", "id-card", "bank-card"})  # kinds of `redact`
+
+
+def with_usable_path(event: dict[str, Any], masked: dict[str, Any]) -> dict[str, Any]:
+    """`masked`, with the transcript's true path of `event` if nothing but personal data was masked in it.
+
+    `/home/jane@corp.com/...` is where that home is: half of it opens nothing. A secret in a path stays masked.
+    """
+    path = event["data"].get(_FIELD)
+    if not isinstance(path, str) or path == masked["data"].get(_FIELD):
+        return masked
+    if not _PERSONAL.issuperset(mask_text_counted(path)[1]):
+        return masked
+    return {**masked, "data": {**masked["data"], _FIELD: path}}
 
 
 def transcript_at(named: str, environ: Mapping[str, str] | None = None) -> Path | None:
