@@ -29,6 +29,8 @@ def count(scope: Scope, tx: Tx, table_name: str) -> int:
         .select_from(table)
         .where(table.c.enterprise_id == scope.enterprise_id)
     )
+    if table is t.sessions:
+        query = query.where(table.c.status != "deleted")
     return int(tx.execute(query).scalar_one())
 
 
@@ -95,18 +97,21 @@ def get_many(scope: Scope, tx: Tx, refs: Sequence[EntityRef]) -> dict[EntityRef,
     for ref in refs:
         by_kind.setdefault(ref.kind, []).append(ref.id)
     for kind, ids in by_kind.items():
-        table = _TABLES.get(kind)
-        if table is None:
+        query = _BY_IDS.get(kind)
+        if query is None:
             continue
         for start in range(0, len(ids), _CHUNK):
-            for row in _rows(tx, _with_session(scope, table, ids[start : start + _CHUNK])):
-                found[EntityRef(kind, row["id"])] = row
+            wanted = {"enterprise": scope.enterprise_id, "ids": ids[start : start + _CHUNK]}
+            for row in tx.execute(query, wanted).mappings():
+                found[EntityRef(kind, row["id"])] = dict(row)
     return found
 
 
-def _with_session(scope: Scope, table: sa.Table, ids: Sequence[str]) -> Any:
+def _with_session(table: sa.Table) -> Any:
+    """Rows of a table by id, with what a reader wants of their session."""
     query = sa.select(table).where(
-        table.c.enterprise_id == scope.enterprise_id, table.c.id.in_(ids)
+        table.c.enterprise_id == sa.bindparam("enterprise"),
+        table.c.id.in_(sa.bindparam("ids", expanding=True)),
     )
     if "session_id" not in table.c:
         return query
@@ -150,6 +155,8 @@ def page(
     """Rows in order of id, for streaming everything (or one project) out in bounded pieces."""
     table = metadata.tables[table_name]
     query = sa.select(table).where(table.c.enterprise_id == scope.enterprise_id)
+    if table is t.sessions:
+        query = query.where(table.c.status != "deleted")
     if project_id is not None:
         s = t.sessions
         mine = sa.select(s.c.id).where(
@@ -189,3 +196,5 @@ _TABLES: dict[str, sa.Table] = {
     "learning": t.learnings,
     "session": t.sessions,
 }
+# Made once: putting a statement together costs more than running it.
+_BY_IDS = {kind: _with_session(table) for kind, table in _TABLES.items()}
