@@ -153,6 +153,53 @@ def test_tree_masks_strings_that_are_only_dirty_on_their_own() -> None:
     assert mask_tree(["13800138000", "x", "4111111111111111"]) == ["138****8000", "x", "****1111"]
 
 
+@pytest.mark.parametrize(
+    ("name", "number", "masked"),
+    [
+        ("num", 13812345678, "138****5678"), ("phone", 13812345678, "138****5678"),
+        ("mobileCount", 13812345678, "138****5678"), ("tel", 8613812345678, "86138****5678"),
+        ("card", 4111111111111111, "****1111"), ("n", 4111111111111111, "****1111"),
+        ("n", 378282246310005, "****0005"), ("cardNumber", 4222222222222, "****2222"),
+        ("card_no", 6217000000000000004, "****0004"), ("卡号", 6217000000000000004, "****0004"),
+        ("n", 440524188001010014, "440***********0014"),
+    ],
+)  # fmt: skip
+def test_tree_masks_numbers_that_are_a_persons(name: str, number: int, masked: str) -> None:
+    assert mask_tree({name: number}) == {name: masked}
+    assert mask_tree({name: [1, [number]]}) == {name: [1, [masked]]}
+    assert sum(mask_tree_counted({name: number})[1].values()) == 1
+    assert mask_tree(mask_tree({name: number})) == {name: masked}
+
+
+def test_tree_masks_a_number_without_a_name() -> None:
+    assert mask_tree(13812345678) == "138****5678"
+    assert mask_tree([4111111111111111]) == ["****1111"]
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("t", 1700000000000), ("t", 1700000000000000), ("t", 1700000000000000000),
+        ("n", 1234567890123456789), ("n", 6217000000000000004), ("n", 4222222222222),
+        ("n", 12345678901), ("n", 4111111111111112), ("n", 9111111111111111), ("n", 10**30),
+        ("n", -13812345678), ("n", 13812345678.0), ("flag", True), ("n", 0),
+        ("size", 13812345678), ("total_bytes", 13812345678), ("id", 13812345678),
+        ("user_id", 4111111111111111), ("userId", 4111111111111111), ("orderID", 13812345678),
+        ("ids", 13812345678), ("createdAt", 13812345678), ("created_at", 13812345678),
+        ("duration_ns", 13812345678), ("elapsedNs", 13812345678), ("timestamp", 13812345678),
+        ("ts", 4111111111111111), ("seed", 4111111111111111), ("Memory", 13812345678),
+    ],
+)  # fmt: skip
+def test_tree_leaves_numbers_that_are_nobodys(name: str, number: float) -> None:
+    value = {name: number, "list": {name: [number]}}
+    assert mask_tree_counted(value) == (value, {})
+
+
+def test_tree_takes_a_number_with_more_digits_than_python_prints() -> None:
+    value = {"n": 10**5000, "phone": 13812345678}
+    assert mask_tree(value) == {"n": 10**5000, "phone": "138****5678"}
+
+
 @pytest.mark.parametrize("make", [lambda inner: [inner], lambda inner: {"a": inner}])
 def test_tree_drops_what_is_nested_too_deeply(make: Callable[[Any], Any]) -> None:
     value: Any = "alice@example.com"

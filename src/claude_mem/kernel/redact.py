@@ -98,6 +98,8 @@ def _collect(value: object, strings: list[str]) -> bool:
         for item in layer:
             if isinstance(item, str):
                 strings.append(item)
+            elif isinstance(item, int):
+                named = named or _person_number(item, "card", {}) != ""
             elif isinstance(item, dict):
                 for key, child in item.items():
                     if isinstance(key, str):
@@ -119,15 +121,20 @@ def _pair_kind(item: "dict[Any, Any]") -> str:
     return secret_kind(name) if isinstance(name, str) else ""
 
 
-def _rebuild(value: object, rules: tuple[int, ...], counts: Counts, depth: int) -> object:
+def _rebuild(
+    value: object, rules: tuple[int, ...], counts: Counts, depth: int, name: str = ""
+) -> object:
+    """The masked copy of a value; `name` is the key that it, or the list it is in, stands under."""
     if isinstance(value, str):
         return _mask_with(value, rules, counts)
+    if isinstance(value, int):
+        return _person_number(value, name, counts) or value
     if isinstance(value, dict):
         return _rebuild_dict(value, rules, counts, depth)
     if isinstance(value, (list, tuple)):
         if depth >= MAX_DEPTH:
             return _mask("depth", counts)
-        return [_rebuild(item, rules, counts, depth + 1) for item in value]
+        return [_rebuild(item, rules, counts, depth + 1, name) for item in value]
     return value
 
 
@@ -147,7 +154,7 @@ def _rebuild_dict(
         masked[shown] = (
             _mask_whole(child, kind, rules, counts, depth)
             if kind
-            else _rebuild(child, rules, counts, depth + 1)
+            else _rebuild(child, rules, counts, depth + 1, key if isinstance(key, str) else "")
         )
     return masked
 
@@ -867,6 +874,18 @@ _MOBILE = (
 _NOT_PHONE = (
     r"(?i)(?:size|bytes|offset|length|total|count|inode|memory|limit)[\"']?\s{0,3}[:=]?\s{0,3}$"
 )
+_PERSON_NAME = (
+    r"(?i:phone|mobile|tel(?:ephone)?(?![a-z])|cell(?![a-z])|card|(?<![a-z])pan(?![a-z])|bank"
+    r"|identity|手机|电话|卡号|身份证|证件)"
+)
+# Camel case and snake case alike: `userId`, `user_id`, `ids`, `createdAt`, `size_bytes`, `ns`.
+_QUANTITY_NAME = (
+    r"(?i:size|byte|offset|length|total|count|inode|memory|limit|time|stamp|date|epoch|duration"
+    r"|elapsed|seed|hash|version|serial|sequence|cursor|nonce|amount|balance|price|sum|address"
+    r"|used|usage|free|capacity|snowflake|revision|checksum|number_of)"
+    r"|(?:(?<![A-Za-z])(?:id|ids|at|ts|ms|us|ns|pid|seq|rss|uid|gid)|(?<![A-Z])ID[sS]?"
+    r"|(?<=[a-z])(?:Id|Ids|At|Ts|Ms|Us|Ns))(?![A-Za-z])"
+)
 _UNIT = r" ?(?:bytes|B|[mnu]s)\b"
 _ID_CARD = (
     r"(?:1[1-5]|2[1-3]|3[1-7]|4[1-6]|5[0-4]|6[1-5]|71|8[123])[0-9]{4}(?:(?:18|19|20)[0-9]{2})"
@@ -930,6 +949,28 @@ def _number(text: str, start: int, end: int, counts: Counts) -> str:
     ):
         kind, shown = "bank-card", "****" + digits[-4:]
     if shown:
+        counts[kind] = counts.get(kind, 0) + 1
+    return shown
+
+
+def _person_number(value: int, name: str, counts: Counts) -> str:
+    """The masked form of a JSON number under the key `name`, or "" if it may well be no person's.
+
+    A bare number is rarely a phone and often a time, a size or an identifier. A key that says so
+    keeps it; and a number as long as a snowflake (17 digits or more), or as short as milliseconds
+    (13), is a bank card only under a key that names a card.
+    """
+    if not 10_000_000_000 <= value < 10_000_000_000_000_000_000:
+        return ""
+    digits = str(value)
+    named = _pattern(_PERSON_NAME).search(name) is not None
+    if not named and _pattern(_QUANTITY_NAME).search(name):
+        return ""
+    counted: Counts = {}
+    shown = _number(digits, 0, len(digits), counted)
+    if "bank-card" in counted and not named and len(digits) not in (14, 15, 16):
+        return ""
+    for kind in counted:
         counts[kind] = counts.get(kind, 0) + 1
     return shown
 
