@@ -198,6 +198,26 @@ def test_wrong_use_is_explained(cli: Cli, arguments: list[str], code: str, exit_
     assert told["next_step"]
 
 
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_a_database_named_as_a_transcript_is_explained(
+    cli: Cli, tmp_path: Path, more: list[str]
+) -> None:
+    path = tmp_path / "claude-mem.db"
+    raw = sqlean.connect(str(path))
+    raw.executescript(UPSTREAM)
+    raw.close()
+    told = cli.told("import", path, *more, code=2)
+    assert told["code"] == "IS_A_DATABASE"
+    assert told["next_step"] == f"claude-mem import --upstream {path}"
+
+
+@pytest.mark.parametrize("option", [[], ["--upstream"]])
+def test_a_pipe_is_refused(cli: Cli, tmp_path: Path, option: list[str]) -> None:
+    path = tmp_path / "s.jsonl"
+    os.mkfifo(path)
+    assert cli.told("import", *option, path, code=2)["code"] == "NOT_A_FILE"
+
+
 def test_ones_own_transcripts_need_a_yes(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

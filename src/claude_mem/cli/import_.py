@@ -57,11 +57,11 @@ def import_(
     choice = _choice(project, since, as_json=as_json)
     if path is None and upstream is None:
         path = _own_folder(yes=yes, as_json=as_json)
+    _check_sources(path, upstream, as_json=as_json)
     options: dict[str, Any] = {"upstream": upstream, "choice": choice, "wait": not no_wait}
     if dry_run:
         report = _run(home, path, options | {"dry_run": True}, as_json=as_json)
     else:
-        _check_sources(path, upstream, as_json=as_json)
         with worker_client(home, as_json=as_json):
             report = _run(home, path, options, as_json=as_json)
     emit(report, lambda out: render(out, report), as_json)
@@ -130,10 +130,29 @@ def _own_folder(*, yes: bool, as_json: bool) -> Path:
 
 def _check_sources(path: Path | None, upstream: Path | None, *, as_json: bool) -> None:
     """A wrong name is told before a worker is started for it."""
+    step = "name a folder of transcripts, a transcript, or a database"
     for source in (path, upstream):
-        if source is not None and not source.exists():
-            step = "name a folder of transcripts, a transcript, or a database"
+        if source is None:
+            continue
+        if not source.exists():
             fail(f"{source} does not exist", step, code="NOT_FOUND", as_json=as_json, status=USAGE)
+        if not source.is_file() and (source is upstream or not source.is_dir()):
+            said = f"{source} is not a regular file"
+            fail(said, step, code="NOT_A_FILE", as_json=as_json, status=USAGE)
+    if path is not None and path.is_file() and _is_database(path):
+        step = f"claude-mem import --upstream {path}"
+        said = f"{path} is a database, not a transcript"
+        fail(said, step, code="IS_A_DATABASE", as_json=as_json, status=USAGE)
+
+
+def _is_database(path: Path) -> bool:
+    from claude_mem.domains.capture.transcripts.files import open_regular
+
+    try:
+        with open_regular(path) as file:
+            return file.read(16) == b"SQLite format 3\x00"
+    except OSError:  # the import names what it cannot read
+        return False
 
 
 # -- what a person sees ---------------------------------------------------------------------------
