@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -151,3 +152,30 @@ async def test_a_project_that_opted_out_is_not_kept(api: Api, tmp_path: Path) ->
     await api.settle()
     page = await api.get("/sessions")
     assert [row["metadata"]["cwd"] for row in page["data"]] == [PROMPT["cwd"]]
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_session_that_opted_out_stays_out_after_a_cd(
+    api: Api, tmp_path: Path, told: bool
+) -> None:
+    folder = tmp_path / "secret project"
+    folder.mkdir()
+    (folder / ".claude-mem-off").touch()
+    header = quote(str(folder)) if told else None
+    began = PROMPT | {"hook_event_name": "SessionStart", "cwd": str(folder)}
+    assert (await knock(api, began, x_project_dir=header)).status_code == 200
+    assert (await knock(api, PROMPT | {"cwd": "/tmp"}, x_project_dir=header)).status_code == 200
+    await api.settle()
+    assert (await api.get("/sessions"))["data"] == []
+    (folder / ".claude-mem-off").unlink()
+    api.system.parts.state["capture"]._gate._opted.clear()
+    await knock(api, began, x_project_dir=header)
+    await knock(api, PROMPT | {"cwd": "/tmp"}, x_project_dir=header)
+    await api.settle()
+    page = await api.get(f"/sessions/{PROMPT['session_id']}/prompts")
+    assert [row["content"] for row in page["data"]] == [PROMPT["prompt"]]
+
+
+async def test_an_event_time_of_thousands_of_digits_is_refused(api: Api) -> None:
+    body = refusal(await knock(api, x_event_time="9" * 5000), 400, "VALIDATION_ERROR")
+    assert body["details"][0]["field"] == "X-Event-Time"

@@ -283,3 +283,5 @@ def test_a_project_that_opted_out_is_not_spooled(hook: Installed, folder: Path, 
     assert hook.lines() == []
     hook.run("UserPromptSubmit", b"not json", CLAUDE_PROJECT_DIR=str(project / "src"))
     assert hook.lines() == []
+    hook.run("PostToolUse", PROMPT | {"cwd": "/tmp"}, CLAUDE_PROJECT_DIR=str(project / "src"))
+    assert hook.lines() == []

@@ -7,6 +7,7 @@ import pytest
 from hook_support import LOCAL_TOKEN, Door, Installed, answering, payload, reply, resetting
 
 from claude_mem import __version__
+from claude_mem.domains.capture.door import project_dir
 from claude_mem.kernel.ids import is_id
 
 OpenDoor = Callable[..., Door]
@@ -31,6 +32,26 @@ def test_it_forwards_the_raw_bytes_with_its_headers(
     assert before <= int(fields["X-Event-Time"]) <= int(time.time() * 1000)
     assert int(fields["X-Event-Id"].replace("-", "")[:12], 16) == int(fields["X-Event-Time"])
     assert hook.lines() == []
+
+
+@pytest.mark.parametrize(
+    ("place", "header"),
+    [
+        ("/home/dev/ledger", "/home/dev/ledger"),
+        ("/a b\r\nX-Evil: 1/100%", "/a%20b%0D%0AX-Evil:%201/100%25"),
+        ("/账", "/%E8%B4%A6"),
+        ("", None),
+        ("/" + "x" * 5000, None),
+    ],
+)
+def test_it_names_the_sessions_project(
+    hook: Installed, open_door: OpenDoor, place: str, header: str | None
+) -> None:
+    door = open_door()
+    hook.run("UserPromptSubmit", PROMPT, CLAUDE_PROJECT_DIR=place)
+    assert door.requests[0][0].get("X-Project-Dir") == header
+    assert "X-Evil" not in door.requests[0][0]
+    assert project_dir(header or "") == (place if header else "")
 
 
 def test_every_event_has_an_id_of_its_own(hook: Installed, open_door: OpenDoor) -> None:

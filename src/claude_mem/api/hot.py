@@ -11,14 +11,15 @@ from collections.abc import MutableMapping
 from typing import Any
 
 from claude_mem.api.middleware import Application, Receive, Send
-from claude_mem.domains.capture.door import take_hook
+from claude_mem.domains.capture.door import project_dir, take_hook
 from claude_mem.domains.capture.endpoints import take_events
 from claude_mem.domains.capture.service import CaptureService
-from claude_mem.kernel.errors import AuthMissing, Forbidden, Invalid
+from claude_mem.kernel.errors import AuthMissing, Detail, Forbidden, Invalid
 from claude_mem.kernel.scope import Scope
 
 _HOOKS = "/api/v1/hooks/"
 _EVENTS = "/api/v1/events"
+_TIME_DIGITS = 16
 _PERMISSION = "events:write"
 
 
@@ -53,11 +54,19 @@ class HotPaths:
     ) -> None:
         headers = dict(scope["headers"])
         event_id = headers[b"x-event-id"].decode("latin-1")
-        moment = int(headers[b"x-event-time"])
+        moment = _moment(headers[b"x-event-time"])
+        project = project_dir(headers.get(b"x-project-dir", b"").decode("latin-1"))
         await take_hook(
-            self._capture, _caller(scope), agent, await _body(receive), event_id, moment
+            self._capture, _caller(scope), agent, await _body(receive), event_id, moment, project
         )
         await _send(send, 200, b"text/plain", b"")
+
+
+def _moment(digits: bytes) -> int:
+    if len(digits) > _TIME_DIGITS:  # the language itself refuses to read thousands of them
+        message = "expected Unix milliseconds"
+        raise Invalid(f"X-Event-Time: {message}", details=(Detail("X-Event-Time", message),))
+    return int(digits)
 
 
 def _caller(scope: MutableMapping[str, Any]) -> Scope:

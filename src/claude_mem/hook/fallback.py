@@ -42,8 +42,9 @@ def handle(
     payload = _parse(body) if size == len(body) else None
     project = os.environ.get("CLAUDE_PROJECT_DIR", "")
     cwd = payload.get("cwd") if payload else None
-    where = cwd if isinstance(cwd, str) and cwd else project
-    if not (where and is_opted_out(where)):
+    # Both: a session stays its project's wherever it goes, and a folder's wish holds for who comes.
+    places = [place for place in (cwd, project) if isinstance(place, str) and place]
+    if not any(map(is_opted_out, places)):
         _spool(folder, event, (event, event_id, ms, project, payload, body, size))
     try:
         start_if_needed(folder, event, why)

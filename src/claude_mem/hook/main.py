@@ -55,6 +55,16 @@ def make_event_id(ms: int) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def project_header() -> str:
+    """The header line that names the session's project, which a `cd` does not change; "" without one."""
+    place = posix.environ.get(b"CLAUDE_PROJECT_DIR", b"")
+    if not place or len(place) > 4096:
+        return ""
+    # Percent-encoded but for what is plain: a path may hold any byte, a header may not.
+    shown = "".join([chr(b) if 32 < b < 127 and b != 37 else f"%{b:02X}" for b in place])
+    return f"X-Project-Dir: {shown}\r\n"
+
+
 def forward(folder: str, event: str, event_id: str, ms: int, body: bytes) -> bytes:
     """Send the payload through the worker's door and return what it wants printed.
 
@@ -82,7 +92,8 @@ def forward(folder: str, event: str, event_id: str, ms: int, body: bytes) -> byt
         "POST /api/v1/hooks/claude-code HTTP/1.1\r\nHost: localhost\r\n"
         f"Authorization: Bearer {token.strip()}\r\nContent-Type: application/json\r\n"
         f"X-Event-Id: {event_id}\r\nX-Event-Time: {ms}\r\nX-Hook-Event: {event}\r\n"
-        f"X-Hook-Version: {VERSION}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        f"X-Hook-Version: {VERSION}\r\n{project_header()}"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
     line.sendall(head.encode() + body)
     reply, missing = b"", 1

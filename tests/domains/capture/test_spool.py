@@ -122,6 +122,16 @@ async def test_at_the_cap_prompts_go_in_and_tool_events_wait(
     assert not list(spooled.folder.glob("ready-*"))
 
 
+async def test_a_spooled_session_of_a_project_that_opted_out_is_not_kept(
+    spooled: Spooled, tmp_path: Path
+) -> None:
+    (tmp_path / ".claude-mem-off").touch()
+    spooled.add("UserPromptSubmit", project=str(tmp_path), prompt="not for the record")
+    spooled.add("UserPromptSubmit", session_id="s2", prompt="kept")
+    await spooled.take()
+    assert await spooled.rows() == ["kept"]
+
+
 def test_what_was_taken_in_counts_at_once(tmp_path: Path) -> None:
     store = tmp_path / "store"
     store.write_bytes(b"x" * 500)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import orjson
 
@@ -77,17 +79,32 @@ def parse_payload(raw: bytes) -> object:
         raise _invalid("body", "not JSON") from error
 
 
+def project_dir(header: str) -> str:
+    """The folder in an `X-Project-Dir` header: the bytes of a path, percent-encoded where not plain."""
+    return os.fsdecode(unquote_to_bytes(header))
+
+
 async def take_hook(
-    service: CaptureService, scope: Scope, agent: str, raw: bytes, event_id: str, ms: int
+    service: CaptureService,
+    scope: Scope,
+    agent: str,
+    raw: bytes,
+    event_id: str,
+    ms: int,
+    project: str = "",
 ) -> Receipt:
-    """One forwarded hook payload; when this returns its events are on disk."""
+    """One forwarded hook payload; when this returns its events are on disk.
+
+    `project` is the folder the session was started in; its opting out holds wherever the session goes.
+    """
     if len(raw) < _LARGE:
         events = hook_events(agent, parse_payload(raw), event_id, ms)
     else:
         events = await asyncio.to_thread(
             lambda: hook_events(agent, parse_payload(raw), event_id, ms)
         )
-    return await service.accept(scope, events, len(raw)) if events else Receipt(0, 0, 1)
+    wanted = [event for event in events if not service.is_out(scope, event, project)]
+    return await service.accept(scope, wanted, len(raw)) if wanted else Receipt(0, 0, 1)
 
 
 async def take_spool(service: CaptureService, scope: Scope, folder: Path) -> SpoolReport:
@@ -111,7 +128,7 @@ async def _take_file(
     """Take over one file; StoreFull when some of it has to wait there, which holds up nothing behind it."""
     full: StoreFull | None = None
     aside = _Aside()
-    batches = _batches(path, aside)
+    batches = _batches(path, aside, lambda event, project: service.is_out(scope, event, project))
     # Reading, parsing and masking are other threads' work: others are answered meanwhile.
     while (batch := await asyncio.to_thread(next, batches, None)) is not None:
         try:
@@ -139,7 +156,7 @@ class _Batch:
     size: int = 0
 
 
-def _batches(path: Path, aside: _Aside) -> Iterator[_Batch]:
+def _batches(path: Path, aside: _Aside, is_out: Callable[[Event, str], bool]) -> Iterator[_Batch]:
     """A file's events; what is none goes to `aside`. A large event makes a batch of its own."""
     batch = _Batch()
     for line in spool.read(path):
@@ -151,7 +168,7 @@ def _batches(path: Path, aside: _Aside) -> Iterator[_Batch]:
         except (Invalid, NotFound) as error:
             aside.add(line, error.message)
             continue
-        batch.events += events
+        batch.events += [event for event in events if not is_out(event, line.project_dir)]
         batch.size += line.size
         if len(batch.events) >= _BATCH_EVENTS or batch.size >= _BATCH_BYTES:
             yield batch

@@ -79,10 +79,17 @@ async def post_hook(
     agent: Annotated[str, Path(max_length=64)],
     x_event_id: Annotated[str, Header()],
     x_event_time: Annotated[int, Header()],
+    x_project_dir: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
     """200 with what the hook is to print (nothing yet); anything else tells the hook to spool."""
     await door.take_hook(
-        _service(request), scope, agent, await request.body(), x_event_id, x_event_time
+        _service(request),
+        scope,
+        agent,
+        await request.body(),
+        x_event_id,
+        x_event_time,
+        door.project_dir(x_project_dir),
     )
     return Response(b"", status_code=200, media_type="text/plain")
 

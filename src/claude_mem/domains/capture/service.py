@@ -32,6 +32,7 @@ from claude_mem.ports.queue import Queue
 
 Event = dict[str, Any]
 _REMEMBERED_IDS = 20_000
+_REMEMBERED_SESSIONS = 10_000
 _SKEW_MS = 1_000
 _LARGE = 400_000  # bytes
 # Above the cap tool events are refused first, so that prompts still have room.
@@ -63,6 +64,8 @@ class CaptureService:
         self._limits = limits
         # (enterprise, id) -> when it was accepted
         self._recent: OrderedDict[tuple[str, str], int] = OrderedDict()
+        # (enterprise, agent, session) that began in a project which opted out
+        self._out: OrderedDict[tuple[str, str, str], None] = OrderedDict()
         self._horizon = now_ms()  # every id accepted since then is in `_recent`
         self.on_recorded: Callable[[Scope, int], None] | None = None
 
@@ -106,6 +109,26 @@ class CaptureService:
         if waiting:
             raise _full()
         return taken, faults
+
+    def is_out(self, scope: Scope, event: Event, project: str) -> bool:
+        """Whether an event belongs to a session whose project asked not to be recorded.
+
+        `project` is the folder the session was started in, "" when it was not told: then the session's
+        beginning counts, so that a `cd` elsewhere does not make it recorded.
+        """
+        key = (scope.enterprise_id, event["agent"], event["session"])
+        began = project or (event["project"] if event["type"] == "session.started" else "")
+        if not began:
+            return key in self._out
+        out = began.startswith("/") and self._gate.opted_out(began)
+        if out:
+            self._out[key] = None
+            self._out.move_to_end(key)
+            if len(self._out) > _REMEMBERED_SESSIONS:
+                self._out.popitem(last=False)
+        else:
+            self._out.pop(key, None)
+        return out
 
     def has_room(self) -> bool:
         """Whether the store is below its cap, so that events of every kind are taken."""
