@@ -22,6 +22,7 @@ from claude_mem import domains
 from claude_mem.domains.access import repository as access_tables
 from claude_mem.domains.capture.repository import keep_position
 from claude_mem.domains.memory.model import EntityRef
+from claude_mem.domains.memory.repository.forgetting import keep_out
 from claude_mem.domains.retrieval.model import Query
 from claude_mem.domains.retrieval.repository import collection
 from claude_mem.kernel.clock import now_ms
@@ -53,6 +54,10 @@ NO_READS = {
     "capture.service.CaptureService.accept_valid": "writes; tested below",
     "memory.service.record": "writes what the recorder built in the same scope",
     "memory.service.erase": "deletes; tested below",
+    "memory.service.empty_session": "deletes; tested below",
+    "memory.service.keep_out": "writes for a session of its scope, which a foreign key asks for",
+    "memory.repository.forgetting.empty_session": "deletes; tested below",
+    "memory.repository.forgetting.keep_out": "the same as the service's",
     "memory.repository.forgetting.erase": "deletes; tested below",
     "memory.repository.recording.write": "writes what the recorder built in the same scope",
     "retrieval.service.IndexingService.index": "writes",
@@ -96,8 +101,15 @@ async def filled(tmp_path: Path) -> Any:
             api.event("context.compacted", data={"summary": f"About {WORD}"}),
         )
         await write(api, lambda tx: keep_position(OURS, tx, "/x.jsonl", {"at": 1}, 1))
+        await write(api, forget_nothing)
         await write(api, make_their_enterprise)
         yield api
+
+
+def forget_nothing(tx: Tx) -> None:
+    """A mark that something is not to come back, while all of it stays."""
+    [session_id] = column(tx, "SELECT id FROM sessions")
+    keep_out(OURS, tx, session_id, 0, now_ms())
 
 
 def make_their_enterprise(tx: Tx) -> None:
@@ -138,6 +150,9 @@ def all_of_ours(tx: Tx) -> Known:
             "agent": ["claude-code"],
             "agent_session": ["session-one"],
             "session_id": [*ids["session"], "session-one"],
+            "session_ids": [ids["session"]],
+            "observation_id": ids["observation"],
+            "until": [now_ms() + 1_000_000],
             "before": [now_ms() + 1_000_000],
             "refs": [refs],
             "project_id": [None, *column(tx, "SELECT id FROM projects")],
@@ -325,6 +340,8 @@ async def test_one_cannot_erase_or_unindex_the_others(filled: Api) -> None:
     before = await state(filled)
     indexing = filled.system.parts.state["indexing"]
     await write(filled, lambda tx: memory.erase(THEIRS, tx, erasable))
+    [ours, _] = known.values["session_id"]
+    await write(filled, lambda tx: memory.empty_session(THEIRS, tx, ours))
     await write(filled, lambda tx: indexing.remove(THEIRS, tx, refs))
     await write(filled, lambda tx: documents.remove(THEIRS, tx, numbers))
     await write(filled, lambda tx: indexing.rebuild(THEIRS, tx, []))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from claude_mem.domains.capture import reindex
 from claude_mem.domains.memory import service as memory
 from claude_mem.domains.memory.model import EntityRef
@@ -13,32 +15,48 @@ from claude_mem.ports.database import Tx
 def forget_last(
     scope: Scope, tx: Tx, indexing: IndexingService, project_id: str | None
 ) -> list[EntityRef]:
-    """Forget the newest prompt and everything since. Raises NotFound."""
-    return _forget(scope, tx, indexing, memory.last_turn(scope, tx, project_id))
+    """Forget the newest prompt and everything since, recorded or not. Raises NotFound."""
+    session_id, since = memory.last_turn(scope, tx, project_id)
+    refs = memory.entities_since(scope, tx, session_id, since)
+    memory.keep_out(scope, tx, session_id, since)
+    # A title that the agent made of the whole talk may repeat what is forgotten.
+    _forget(scope, tx, indexing, refs, untitled=[session_id])
+    return refs
 
 
 def forget_session(
     scope: Scope, tx: Tx, indexing: IndexingService, session_id: str
 ) -> list[EntityRef]:
-    """Forget everything a session holds. Raises NotFound."""
-    return _forget(scope, tx, indexing, memory.whole_session(scope, tx, session_id))
+    """Forget a session and everything it holds; nothing of it is recorded any more. Raises NotFound."""
+    own_id = memory.get_session(scope, tx, session_id)["id"]
+    refs = memory.entities_since(scope, tx, own_id, 0)
+    _forget(scope, tx, indexing, refs)
+    memory.empty_session(scope, tx, own_id)
+    return refs
 
 
 def forget_entity(
     scope: Scope, tx: Tx, indexing: IndexingService, ref: EntityRef
 ) -> list[EntityRef]:
-    """Forget one thing. Raises NotFound."""
+    """Forget one thing; a tool call with the changes of files it made. Raises NotFound."""
     memory.get_entity(scope, tx, ref.kind, ref.id)
-    return _forget(scope, tx, indexing, [ref])
+    refs = [ref]
+    if ref.kind == "observation":
+        refs += memory.changes_of(scope, tx, ref.id)
+    _forget(scope, tx, indexing, refs)
+    return refs
 
 
 def _forget(
-    scope: Scope, tx: Tx, indexing: IndexingService, refs: list[EntityRef]
-) -> list[EntityRef]:
+    scope: Scope,
+    tx: Tx,
+    indexing: IndexingService,
+    refs: Sequence[EntityRef],
+    untitled: Sequence[str] = (),
+) -> None:
     indexing.remove(scope, tx, refs)
-    for session_id in memory.erase(scope, tx, refs):
+    for session_id in memory.erase(scope, tx, refs, untitled):
         # Prompts are indexed under their session's title: it must not live on there.
         indexing.index(
             scope, tx, list(reindex.entries(scope, tx, session_id=session_id, kinds=("prompt",)))
         )
-    return refs

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from claude_mem.domains.capture.forgotten import Forgotten
 from claude_mem.domains.capture.keys import natural_keys
 from claude_mem.domains.capture.makers import REASON_CHARS, Built, Context, make
 from claude_mem.domains.capture.sessions import OpenSession, Sessions
@@ -32,6 +33,7 @@ class _Builder:
         self._built = Built()
         self._sessions = Sessions(scope, tx, self._built.recording)
         self._keys: dict[tuple[str, str], EntityRef] = {}
+        self._forgotten = Forgotten(scope, tx)
 
     def run(self, events: list[Event]) -> Built:
         dated = [(from_iso(event["occurred_at"]), event) for event in self._without_known(events)]
@@ -39,8 +41,12 @@ class _Builder:
         sessions = [self._sessions.of(event) for _, event in dated]
         keys = [natural_keys(event) for _, event in dated]
         self._look_up(sessions, keys, [event for _, event in dated])
+        self._forgotten.look_up(sessions)
         for (at, event), session, own in zip(dated, sessions, keys, strict=True):
-            self._one(event, session, own, at)
+            if self._forgotten.covers(event, session, at):
+                self._pass_over(event, session, at)
+            else:
+                self._one(self._forgotten.without_title(event, session), session, own, at)
         self._sessions.write_patches()
         return self._built
 
@@ -79,6 +85,13 @@ class _Builder:
             self._bind(session, keys, target)
         self._built.recording.ledger.append(
             LedgerRow(event["id"], event["type"], session.id, made.kind if made else None, at)
+        )
+
+    def _pass_over(self, event: Event, session: OpenSession, at: int) -> None:
+        """Know the event, and make nothing of it."""
+        self._built.repeated += 1
+        self._built.recording.ledger.append(
+            LedgerRow(event["id"], event["type"], session.id, None, at)
         )
 
     def _existing(self, session: OpenSession, keys: list[str]) -> EntityRef | None:

@@ -21,6 +21,7 @@ from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
 
 Event = dict[str, Any]
+FORGOTTEN = "deleted"  # the status of a session that must not come back
 
 
 @dataclass(slots=True)
@@ -95,7 +96,9 @@ class Sessions:
 
     def write_patches(self) -> None:
         """Put one patch a session into the recording."""
-        self._recording.patches.extend(session.patch() for session in self._open.values())
+        self._recording.patches.extend(
+            session.patch() for session in self._open.values() if session.status != FORGOTTEN
+        )
 
     def _load(self, event: Event, key: tuple[str, str]) -> OpenSession | None:
         found = memory.find_session(self._scope, self._tx, *key)

@@ -186,3 +186,25 @@ class EntityRef:
 
     kind: str
     id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForgottenTurns:
+    """What of a session must not come back.
+
+    `spans` are (first, last) moments in Unix ms, both included; `prompts` are the agent's own prompt ids, each with the
+    moment from which on its turn is forgotten.
+    """
+
+    spans: tuple[tuple[int, int], ...]
+    prompts: dict[str, int]
+
+    def covers(self, prompt_id: str | None, at: int) -> bool:
+        """Whether an event of that turn (None: it does not say) and moment is forgotten."""
+        if any(first <= at <= last for first, last in self.spans):
+            return True
+        return prompt_id is not None and at >= self.prompts.get(prompt_id, at + 1)
+
+    def last_before(self, at: int) -> int | None:
+        """When the last forgotten turn up to a moment began."""
+        return max((first for first, _ in self.spans if first <= at), default=None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from claude_mem.domains.memory.model import EntityRef, Recording, SessionRef
+from claude_mem.domains.memory.model import EntityRef, ForgottenTurns, Recording, SessionRef
 from claude_mem.domains.memory.repository import forgetting, reading, recording
 from claude_mem.kernel.clock import now_ms
 from claude_mem.kernel.errors import NotFound
@@ -119,26 +119,53 @@ def history(scope: Scope, tx: Tx, kind: str, entity_id: str) -> Iterator[Row]:
     return reading.journal_of(scope, tx, kind, entity_id)
 
 
-def last_turn(scope: Scope, tx: Tx, project_id: str | None) -> list[EntityRef]:
-    """The newest prompt a person wrote, and everything of its session since. Raises NotFound."""
+def last_turn(scope: Scope, tx: Tx, project_id: str | None) -> tuple[str, int]:
+    """(session id, moment in Unix ms) of the newest prompt a person wrote. Raises NotFound."""
     found = forgetting.last_turn(scope, tx, project_id)
     if found is None:
         raise NotFound("there is nothing to forget")
-    return forgetting.entities_since(scope, tx, *found)
+    return found
 
 
-def whole_session(scope: Scope, tx: Tx, session_id: str) -> list[EntityRef]:
-    """Everything a session holds. Raises NotFound."""
-    row = get_session(scope, tx, session_id)
-    return forgetting.entities_since(scope, tx, row["id"], 0)
+def entities_since(scope: Scope, tx: Tx, session_id: str, since: int) -> list[EntityRef]:
+    """Everything a session holds from a moment on."""
+    return forgetting.entities_since(scope, tx, session_id, since)
 
 
-def erase(scope: Scope, tx: Tx, refs: Sequence[EntityRef]) -> list[str]:
+def changes_of(scope: Scope, tx: Tx, observation_id: str) -> list[EntityRef]:
+    """The changes of files that a tool call made."""
+    return forgetting.changes_of(scope, tx, observation_id)
+
+
+def keep_out(scope: Scope, tx: Tx, session_id: str, since: int) -> None:
+    """Let what a session holds from a moment on never come back; to be called before `erase`."""
+    forgetting.keep_out(scope, tx, session_id, since, now_ms())
+
+
+def forgotten_turns(scope: Scope, tx: Tx, session_ids: Sequence[str]) -> dict[str, ForgottenTurns]:
+    """What must not come back, of those of the sessions that have something forgotten."""
+    return forgetting.forgotten_turns(scope, tx, session_ids)
+
+
+def prompted_since(scope: Scope, tx: Tx, session_id: str, since: int, until: int) -> bool:
+    """Whether the person wrote in a session from a moment to another one."""
+    return forgetting.prompted_since(scope, tx, session_id, since, until)
+
+
+def erase(
+    scope: Scope, tx: Tx, refs: Sequence[EntityRef], untitled: Sequence[str] = ()
+) -> list[str]:
     """Delete rows and what the journal says of them; returns the sessions whose title went with them.
 
-    The search index is not memory's: whoever calls this takes the entities out of it in the same transaction.
+    Sessions of `untitled` lose theirs in any case. The search index is not memory's: whoever calls this takes the
+    entities out of it in the same transaction.
     """
-    return forgetting.erase(scope, tx, refs, now_ms())
+    return forgetting.erase(scope, tx, refs, now_ms(), untitled)
+
+
+def empty_session(scope: Scope, tx: Tx, session_id: str) -> None:
+    """Forget a session itself: no reading shows it, and nothing of it is recorded any more."""
+    forgetting.empty_session(scope, tx, session_id, now_ms())
 
 
 def session_rows(

@@ -233,6 +233,21 @@ natural_keys = sa.Table(
     sqlite_with_rowid=False,
 )
 
+# What must not come back: a turn by the agent's own prompt id (from `since` on), or a span of a session (no prompt id,
+# `since` to `until`, both included). Ids and moments only, no word of what was said.
+forgotten = sa.Table(
+    "forgotten",
+    metadata,
+    sa.Column("enterprise_id", id_type(), primary_key=True),
+    sa.Column("id", id_type(), primary_key=True),
+    sa.Column("session_id", id_type(), nullable=False),
+    sa.Column("agent_prompt_id", sa.Text),
+    sa.Column("since", EpochMs, nullable=False),
+    sa.Column("until", EpochMs),
+    _session_fk(),
+    sa.Index("ix_forgotten_session", "enterprise_id", "session_id"),
+)
+
 change_journal = sa.Table(
     "change_journal",
     metadata,

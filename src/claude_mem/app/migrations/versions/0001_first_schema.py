@@ -73,6 +73,7 @@ def _tables() -> None:
     _roles()
     _sessions()
     _code_changes()
+    _forgotten()
     _natural_keys()
     _observations()
     _prompts()
@@ -418,6 +419,25 @@ def _code_changes() -> None:
     )
 
 
+def _forgotten() -> None:
+    op.create_table(
+        "forgotten",
+        sa.Column("enterprise_id", ID, nullable=False),
+        sa.Column("id", ID, nullable=False),
+        sa.Column("session_id", ID, nullable=False),
+        sa.Column("agent_prompt_id", sa.Text(), nullable=True),
+        sa.Column("since", MOMENT, nullable=False),
+        sa.Column("until", MOMENT, nullable=True),
+        sa.PrimaryKeyConstraint("enterprise_id", "id"),
+        sa.ForeignKeyConstraint(
+            ["enterprise_id", "session_id"],
+            ["sessions.enterprise_id", "sessions.id"],
+            ondelete="CASCADE",
+        ),
+    )
+    op.create_index("ix_forgotten_session", "forgotten", ["enterprise_id", "session_id"])
+
+
 def _natural_keys() -> None:
     op.create_table(
         "natural_keys",
@@ -694,6 +714,7 @@ _ALL = (
     "roles",
     "sessions",
     "code_changes",
+    "forgotten",
     "natural_keys",
     "observations",
     "prompts",
