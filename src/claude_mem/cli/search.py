@@ -103,7 +103,7 @@ def render(out: Console, result: dict[str, Any]) -> None:
         head.append(hit.get("title") or hit["type"], style="bold")
         out.print(head)
         facts = (
-            hit["type"],
+            "reply" if hit.get("subtype") == "assistant" else hit["type"],
             when,
             hit.get("project") or "",
             f"score {hit['relevance_score']:.2f}",

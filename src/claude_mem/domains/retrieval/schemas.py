@@ -26,10 +26,14 @@ class Terms(BaseModel):
 
 
 class FoundItem(BaseModel):
-    """A result. `highlights` are safe HTML whose only tag is `<mark>`; `why` explains the score."""
+    """A result. `highlights` are safe HTML whose only tag is `<mark>`; `why` explains the score.
+
+    `subtype` is the kind's own: user, assistant or system of a prompt, error or tool_result of an observation.
+    """
 
     id: str
     type: str
+    subtype: str | None
     title: str
     content_preview: str
     relevance_score: float
@@ -62,6 +66,7 @@ def found_item(hit: Hit, title: str, text: str) -> FoundItem:
     return FoundItem(
         id=hit.ref.id,
         type=hit.ref.kind,
+        subtype=row.get("prompt_type") or row.get("observation_type"),
         title=title,
         content_preview=preview(text),
         relevance_score=round(hit.relevance, 4),
