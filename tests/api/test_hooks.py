@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -179,3 +180,14 @@ async def test_a_session_that_opted_out_stays_out_after_a_cd(
 async def test_an_event_time_of_thousands_of_digits_is_refused(api: Api) -> None:
     body = refusal(await knock(api, x_event_time="9" * 5000), 400, "VALIDATION_ERROR")
     assert body["details"][0]["field"] == "X-Event-Time"
+
+
+async def test_what_the_spool_lost_is_known_after_a_restart(api: Api) -> None:
+    spool = api.home / "spool"
+    spool.mkdir(exist_ok=True)
+    (spool / "rejected.jsonl").write_text("{}\n{}\n")
+    check = (await api.get("/health"))["checks"]["spool"]
+    assert (check["status"], check["rejected"]) == ("degraded", 2)
+    os.utime(spool / "rejected.jsonl", (1, 1))
+    check = (await api.get("/health"))["checks"]["spool"]
+    assert (check["status"], check["rejected"]) == ("healthy", 2)

@@ -101,15 +101,16 @@ def test_spool_pause_and_size_are_shown(run: Run, home: Path) -> None:
     (home / "spool").mkdir()
     (home / "spool" / "active.jsonl").write_text("{}\n" * 4)
     (home / "spool" / "refused").write_text("PostToolUse\n")
+    (home / "spool" / "rejected.jsonl").write_text("{}\n" * 2)
     (home / "paused").touch()
     (home / "config.toml").write_text("max_store_mb = 16\n")
     (home / "claude-mem.db").write_bytes(b"\0" * (14 * 1024 * 1024))
     found = told(run, "status")
-    assert found["spool"] == {"bytes": 12, "events": 4, "refused": 1}
+    assert found["spool"] == {"bytes": 12, "events": 4, "refused": 1, "rejected": 2}
     assert found["paused"] is True
     assert "87 %" in found["database"]["warning"]
     shown = run("status").stdout
-    for text in ("spool 4 events", "1 refused", "paused", "14 MB of 16 MB", "87 %"):
+    for text in ("spool 4 events", "1 refused", "2 rejected", "paused", "14 MB of 16 MB", "87 %"):
         assert text in shown
 
 

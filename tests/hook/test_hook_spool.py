@@ -242,3 +242,25 @@ def test_sixteen_hooks_at_once_spool_every_event_once(hook: Installed) -> None:
     lines = hook.lines()
     assert sorted(line.event for line in lines) == sorted(f"Event{n}" for n in range(48))
     assert len({line.id for line in lines}) == 48
+
+
+def test_what_was_lost_long_ago_stays_counted_but_is_no_alarm(tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    assert not status(spool).losing
+    count_refused(str(tmp_path), "Stop")
+    assert status(spool).losing
+    long_ago = time.time() - 100_000
+    os.utime(spool / "refused", (long_ago, long_ago))
+    found = status(spool)
+    assert (found.refused, found.losing) == ({"Stop": 1}, False)
+
+
+@pytest.mark.parametrize(("offset", "due"), [(-100, True), (-10, False), (10, False), (9999, True)])
+def test_a_stamp_of_the_future_silences_nothing(tmp_path: Path, offset: int, due: bool) -> None:
+    stamp = tmp_path / "stamp"
+    stamp.touch()
+    at = time.time() + offset
+    os.utime(stamp, (at, at))
+    assert append_module.is_due(str(stamp), 60) is due
+    assert not append_module.is_due(str(stamp), 60)

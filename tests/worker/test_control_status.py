@@ -90,8 +90,10 @@ def test_the_spool_is_counted(tmp_path: Path) -> None:
     (spool / "active.jsonl").write_text("{}\n{}\n")
     (spool / "ready-1-1.jsonl").write_text("{}\n")
     (spool / "refused").write_text("PostToolUse\nPostToolUse\nStop\n")
+    (spool / "rejected.jsonl").write_text("{}\n")
+    (spool / "rejected.dropped").write_text("41")
     found = status(tmp_path).spool
-    assert (found.bytes, found.events, found.refused) == (9, 3, 3)
+    assert (found.bytes, found.events, found.refused, found.rejected) == (9, 3, 3, 42)
 
 
 @pytest.mark.parametrize(("used", "warned"), [(799, False), (800, True), (1200, True)])

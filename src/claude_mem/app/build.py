@@ -203,10 +203,10 @@ async def _dead_letters(inbox: Inbox, scope: Scope) -> int | None:
 def _spool_check(settings: Settings, loop: Loop) -> dict[str, Any]:
     state = spool.status(settings.spool)
     return {
-        "status": "degraded" if state.refused or "spool" in loop.health.degraded else "healthy",
+        "status": "degraded" if state.losing or "spool" in loop.health.degraded else "healthy",
         "bytes": state.bytes,
         "events": state.events,
         "refused": state.refused,
         "taken": loop.health.spooled,
-        "rejected": loop.health.rejected,
+        "rejected": state.rejected,
     }

@@ -153,7 +153,9 @@ def _waiting_text(found: Status, pending: int | None) -> str:
     inbox = "unknown" if pending is None else f"{pending} events"
     spool = f"{found.spool.events} events ({_size(found.spool.bytes)})"
     refused = f", [red]{found.spool.refused} refused[/]" if found.spool.refused else ""
-    return f"inbox {inbox}, spool {spool}{refused}"
+    count = found.spool.rejected
+    rejected = f", [yellow]{count} rejected[/] (spool/rejected.jsonl)" if count else ""
+    return f"inbox {inbox}, spool {spool}{refused}{rejected}"
 
 
 def _database_text(found: Status) -> str:

@@ -158,7 +158,8 @@ def count_refused(folder: str, event: str) -> None:
 def is_due(stamp: str, seconds: float) -> bool:
     """Whether `seconds` went by since this last said so; the file `stamp` is its memory (mtime)."""
     try:
-        if time.time() - os.stat(stamp).st_mtime < seconds:
+        # a clock that was set back leaves stamps of the future, which must not hold for years
+        if abs(time.time() - os.stat(stamp).st_mtime) < seconds:
             return False
     except OSError:
         pass  # never before

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from claude_mem.hook import rejected
 from claude_mem.hook.append import ACTIVE, LOCK_SECONDS, READY, REFUSED, is_still, lock, sync_folder
 
 FORMAT = 1
+RECENT_SECONDS = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +48,16 @@ class BadLine:
 
 @dataclass(frozen=True, slots=True)
 class SpoolStatus:
-    """How full the spool is: bytes and lines waiting, and what was refused, by hook event."""
+    """How full the spool is: bytes and lines waiting, and what was refused, by hook event.
+
+    Both counts of what was lost are for good; `losing` says whether something was within the last day.
+    """
 
     bytes: int
     events: int
     refused: dict[str, int]
+    rejected: int  # taken over, but no event: set aside
+    losing: bool
 
 
 def take(spool_dir: Path) -> list[Path]:
@@ -86,7 +93,7 @@ def read(path: Path) -> Iterator[SpoolLine | BadLine]:
 
 
 def status(spool_dir: Path) -> SpoolStatus:
-    """Bytes and events waiting in the spool, and how many were refused since it was last reset."""
+    """Bytes and events waiting in the spool, and how many were refused or set aside."""
     size = events = 0
     for path in [spool_dir / ACTIVE, *_ready(spool_dir)]:
         try:
@@ -96,7 +103,20 @@ def status(spool_dir: Path) -> SpoolStatus:
                     events += chunk.count(b"\n")
         except FileNotFoundError:  # none yet, or the worker finished it meanwhile
             continue
-    return SpoolStatus(bytes=size, events=events, refused=_refused(spool_dir))
+    return SpoolStatus(
+        bytes=size,
+        events=events,
+        refused=_refused(spool_dir),
+        rejected=rejected.count(spool_dir),
+        losing=any(_is_recent(spool_dir / name) for name in (REFUSED, rejected.REJECTED)),
+    )
+
+
+def _is_recent(path: Path) -> bool:
+    try:
+        return abs(time.time() - path.stat().st_mtime) < RECENT_SECONDS
+    except FileNotFoundError:
+        return False
 
 
 def _ready(spool_dir: Path) -> list[Path]:

@@ -41,11 +41,15 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Spool:
-    """What hooks left for the worker: bytes and events waiting, events refused at the bound."""
+    """What hooks left for the worker: bytes and events waiting, and what was lost.
+
+    `refused`: events that did not fit; `rejected`: lines that were no event, set aside in `spool/rejected.jsonl`.
+    """
 
     bytes: int
     events: int
     refused: int
+    rejected: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +164,7 @@ def _pending(report: dict[str, Any] | None) -> int | None:
 
 def _spool(files: Layout) -> Spool:
     found = spool.status(files.spool)
-    return Spool(found.bytes, found.events, sum(found.refused.values()))
+    return Spool(found.bytes, found.events, sum(found.refused.values()), found.rejected)
 
 
 def _database(files: Layout, cap_bytes: int | None) -> Database:
