@@ -335,6 +335,20 @@ async def test_pausing_and_opting_out_ignore_without_an_error(mem: Memory, tmp_p
     assert (receipt.accepted, receipt.ignored) == (0, 1)
 
 
+async def test_a_batch_asks_once_whether_capture_is_paused(
+    mem: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def paused() -> bool:
+        asked.append(1)
+        return False
+
+    monkeypatch.setattr(mem.capture._gate, "paused", paused)
+    await mem.take(*(event("prompt.submitted", {"content": str(n)}) for n in range(50)))
+    assert len(asked) == 1
+
+
 async def test_what_is_told_later_is_judged_by_when_it_happened(mem: Memory) -> None:
     """A spool or a transcript tells of before, during and after a pause; only a pause's own time is not kept."""
     home = mem.system.settings.home

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +67,6 @@ class CaptureService:
         # (enterprise, agent, session) that began in a project which opted out
         self._out: OrderedDict[tuple[str, str, str], None] = OrderedDict()
         self._horizon = now_ms()  # every id accepted since then is in `_recent`
-        self.on_recorded: Callable[[Scope, int], None] | None = None
 
     async def accept(
         self, scope: Scope, events: object, size: int = 0, *, told_later: bool = False
@@ -78,7 +77,8 @@ class CaptureService:
         (index and field), StoreFull or Unavailable (with retry_after).
         """
         checked = check_events(events)
-        wanted = [event for event in checked if self._is_wanted(event, told_later)]
+        paused = not told_later and self._gate.paused()
+        wanted = [] if paused else [event for event in checked if self._is_wanted(event)]
         ignored = len(checked) - len(wanted)
         if not wanted:
             return Receipt(0, 0, ignored)
@@ -171,10 +171,8 @@ class CaptureService:
             if report.events == 0:
                 return total
 
-    def _is_wanted(self, event: Event, told_later: bool) -> bool:
+    def _is_wanted(self, event: Event) -> bool:
         folder = event["data"].get("cwd") or event["project"]
-        if self._gate.paused() and not told_later:
-            return False
         if self._gate.paused_at(from_iso(event["occurred_at"])):
             return False
         return not (folder.startswith("/") and self._gate.opted_out(folder))
@@ -249,8 +247,6 @@ class CaptureService:
         report.events += len(batch)
         report.rows += made
         report.repeated += repeated
-        if self.on_recorded is not None:
-            self.on_recorded(scope, made)
 
     async def _record(self, scope: Scope, batch: list[Pending]) -> tuple[int, int]:
         events = [orjson.loads(pending.body) for pending in batch]
