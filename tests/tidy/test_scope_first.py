@@ -28,6 +28,7 @@ EXCEPTIONS = {
     "ports/queue.py:Queue.claim": "takes due jobs of every enterprise, each with its enterprise",
     "ports/queue.py:Queue.complete": "the job carries its enterprise",
     "ports/queue.py:Queue.fail": "the job carries its enterprise",
+    "ports/queue.py:Queue.defer": "the job carries its enterprise",
     "retrieval/service.py:title_of": "pure",
     "retrieval/service.py:text_of": "pure",
 }
