@@ -116,6 +116,7 @@ async def test_the_shape_of_an_answer(database: SqliteDatabase) -> None:
     assert result == {
         "id": ENTITY,
         "type": "observation",
+        "subtype": "error",
         "title": "pytest failed",
         "content_preview": "AssertionError in <test_token>: the refresh token had expired",
         "source_session": SESSION,
