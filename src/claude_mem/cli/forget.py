@@ -18,6 +18,8 @@ class What(StrEnum):
     SESSION = "session"
     PROMPT = "prompt"
     OBSERVATION = "observation"
+    SUMMARY = "summary"
+    CODE_CHANGE = "code_change"
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +36,9 @@ def forget(
         str | None, typer.Argument(metavar="[ID]", help="Which one; not for last.")
     ] = None,
     project: Annotated[str | None, typer.Option(help="last: only in this project.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask; needed with --json.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Take something out for good: rows, search index and history. It does not come back."""
@@ -48,7 +52,17 @@ def forget(
             as_json=as_json,
             status=USAGE,
         )
-    if not yes and not as_json:
+    if as_json and not yes:
+        # Nobody can be asked where JSON is wanted, and nothing goes for good without a yes.
+        again = " ".join(filter(None, ("claude-mem forget", what, identifier, "--json --yes")))
+        fail(
+            "--json cannot ask whether to forget for good: say --yes",
+            again,
+            code="USAGE",
+            as_json=True,
+            status=USAGE,
+        )
+    if not yes:
         typer.confirm(f"Forget {what} {identifier or ''}for good?".replace("  ", " "), abort=True)
     with worker_client(default_home(), as_json=as_json) as client:
         gone = client.forget(what, entity_id=identifier, project=project)
