@@ -245,8 +245,8 @@ def _replace(text: str, spans: list[Span]) -> str:
 # -- <private> -----------------------------------------------------------------------------------
 
 _PRIVATE_TAG = (
-    r"(?:<|\\u003[cC])\s{0,3}(/?)\s{0,3}[pP][rR][iI][vV][aA][tT][eE]"
-    r"(?:[\s/][^<>]{0,200}?)?(?:>|\\u003[eE])"
+    r"(?:<|\\u003[cC]|&(?:amp;){0,3}(?:lt|#60|#[xX]3[cC]);)\s{0,3}(/?)\s{0,3}[pP][rR][iI][vV][aA][tT][eE]"
+    r"(?:[\s/][^<>]{0,200}?)?(?:>|\\u003[eE]|&(?:amp;){0,3}(?:gt|#62|#[xX]3[eE]);)"
 )
 
 
@@ -330,11 +330,13 @@ def _edge(prefix: str, word: str = "A-Za-z0-9") -> str:
 
 _TAIL64 = "[A-Za-z0-9_-]"
 _HAS_DIGIT = r"(?=[A-Za-z_-]{0,80}[0-9])"
+_MIXED = r"(?=[A-Za-z]{0,80}[0-9])(?=[a-z0-9]{0,80}[A-Z])"
 _JWT_REST = rf"(?:eyJ{_TAIL64}{{8,}}+|{_TAIL64}*+\.{_TAIL64}{{8,}}+)(?:\.{_TAIL64}*+)*+"
 
 _PROVIDERS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("anthropic-key", ("sk-ant-",), rf"sk-ant-{_TAIL64}{{16,}}+"),
     ("openai-key", ("sk-",), rf"{_edge('sk-')}{_HAS_DIGIT}{_TAIL64}{{20,}}+"),
+    ("openai-key", ("sess-",), rf"{_edge('sess-')}{_MIXED}[A-Za-z0-9]{{40,}}+(?![_-])"),
     ("github-token", ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), r"gh[pousr]_[A-Za-z0-9]{30,}+"),
     ("github-token", ("github_pat_",), r"github_pat_[A-Za-z0-9_]{22,}+"),
     ("aws-key", ("AKIA", "ASIA"), r"A[KS]IA[A-Z0-9]{16}"),
@@ -378,7 +380,7 @@ _BODY_AHEAD = r"(?=[A-Za-z0-9_+/=-]{10})"
 _KEY_CUE = (
     rf"_{_BODY_AHEAD}(?:(?<=gh[pousr]_)|(?<=npm_)|(?<=(?:gsk|ntn)_)|(?<=(?:hf|r8)_)|(?<=k_live_)"
     r"|(?<=k_test_)|(?<=whsec_)|(?<=_v1_)|(?<=cm_sk_)|(?<=_pat_)|(?<=lin_api_)|(?<=figd_)"
-    rf"|(?<=shpat_))|-{_BODY_AHEAD}(?:(?<=sk-)|(?<=xox[abeoprs]-)|(?<=xapp-)|(?<=pypi-)"
+    rf"|(?<=shpat_))|-{_BODY_AHEAD}(?:(?<=sk-)|(?<=sess-)|(?<=xox[abeoprs]-)|(?<=xapp-)|(?<=pypi-)"
     r"|(?<=glpat-)|(?<=xai-)|(?<=pplx-)|(?<=GOCSPX-))"
     r"|A(?:KIA|SIA|Iza|KID|A(?<=:AA))|LTAI|SG\.|J(?<=eyJ)"
 )
@@ -499,6 +501,7 @@ _ENDINGS = (
     ("passwords", "password"),
     ("secrets", "secret"),
     ("apikeys", "key"),
+    ("secretkeybase", "key"),  # Rails
 )
 _PASS_OWNERS = frozenset(
     "db mysql pg redis smtp mail user admin root ftp ssh auth http proxy mongo sudo key".split()
@@ -566,6 +569,14 @@ _CODE = (
 )
 _NAME_SHAPED = r"[a-z]+(?:_[a-z]+)+|[a-z]+(?:[A-Z][a-z]+)+|[A-Z]+(?:_[A-Z]+)+|(?:[A-Z][a-z]+){2,}"
 _STEM_NAMED = r"[A-Za-z_]*(?:pass|pwd|pw|secret|token|key|cookie|cred)[A-Za-z_]*"
+_WORDS_OF_LABELS = (
+    r"(?i)secret|token|key|pass|credential|enter|please|optional|required|must|should|your|[:?]$"
+)
+_BACKTICKED_CODE = (  # a call, a dotted name, a command: `make_token(32)`, `openssl rand -hex 32`
+    r"(?:await |new )?[A-Za-z_$][A-Za-z0-9_$]*(?:(?:\.|::|->)[A-Za-z_$][A-Za-z0-9_$]*)*\(.*\)[;)]*"
+    r"|[A-Za-z_$]+(?:(?:\.|::|->)[A-Za-z_$]+)+"
+    r"|(?:openssl|cat|echo|printf|head|pwgen|uuidgen|python3?|node|op|vault|aws|gcloud|kubectl) .*"
+)
 _PATH = (
     r"(?:~|\.{1,2})/|[A-Za-z]:\\|/(?:home|Users|etc|var|tmp|usr|opt|run|root|srv|mnt|app|data|proc"
     r"|dev|private|workspace)(?:/|$)|https?://"
@@ -603,6 +614,8 @@ def _quoted_is_secret(value: str, kind: str) -> bool:
     if kind == "password":
         return True
     if any(space in value for space in " \t"):
+        if kind == "secret":  # a phrase, unless it speaks of secrets, as a label does
+            return _pattern(_WORDS_OF_LABELS).search(value) is None
         return kind == "cookie" and "=" in value
     if _is_name(value):
         return False  # the name of a field
@@ -660,6 +673,10 @@ _ASCII_RUN = r"[!-~]++"
 _HEAD_LONGEST = 256
 _COOKIES = r"[A-Za-z0-9_.-]{1,64}=[^\r\n\"'`\\]++"
 _SCHEME = r"(?i:(?:bearer|basic|token|digest|negotiate|apikey|aws4-hmac-sha256)[ \t]+)?"
+_NETRC = (
+    r"(?:\bmachine(?:\s|\\n){1,8}[^\s\\]{1,128}|\bdefault)(?:\s|\\n){1,8}"
+    r"login(?:\s|\\n){1,8}[^\s\\]{1,128}(?:\s|\\n){1,8}$"
+)
 _CREDENTIAL = r"[^\r\n\"'`\\<>${}\[]{6,}+"
 _LONE_CREDENTIAL = rf"(?=[^\s0-9]{{0,80}}[0-9])[^\s\"'`\\<>${{}}\[{_CJK}]{{6,1024}}+(?=[ \t]{{0,8}}(?:$|[\r\n\"'`\\]))"
 
@@ -740,7 +757,14 @@ def _quoted_value(
         return None
     if not tail["close"] and _closes_a_string(text, quote.start(), quote[2]):
         return None
+    if quote[2] == "`" and _is_backticked_code(value):
+        return None
     return (start, end, kind) if _quoted_is_secret(value, kind) else None
+
+
+def _is_backticked_code(value: str) -> bool:
+    """True for code between backticks, which explain a value where other quotes would hold it."""
+    return len(value) <= 256 and bool(_pattern(_BACKTICKED_CODE).fullmatch(value))
 
 
 def _closes_a_string(text: str, at: int, quote: str) -> bool:
@@ -800,9 +824,7 @@ def _style(text: str, start: int, name: str, tail: "re.Match[str]") -> str:
     separator = tail["sep"].strip(" \t:") if " is" in tail["sep"] else tail["sep"].strip()
     ahead = text[max(0, start - 64) : start]
     if not separator:
-        if name.startswith("-"):
-            return "" if text.startswith("-", tail.end()) else "flag"
-        return "" if name.isascii() else "strong"
+        return _style_of_words(text, start, name, tail.end())
     if separator in ("==", "===", "!=", "!==", "(") or tail["typed"]:
         return ""
     if separator in ("is", "was"):
@@ -823,6 +845,15 @@ def _style(text: str, start: int, name: str, tail: "re.Match[str]") -> str:
     margin = ahead.rstrip(" \t")
     line_start = not margin or margin.endswith(("\n", "\\n", "\n-", "→"))
     return "line" if line_start and (separator == ":" or tail["sep"] == "=") else "code"
+
+
+def _style_of_words(text: str, start: int, name: str, at: int) -> str:
+    """The style of a name and a value with nothing but a space between them."""
+    if name.startswith("-"):
+        return "" if text.startswith("-", at) else "flag"
+    if name == "password" and _pattern(_NETRC).search(text[max(0, start - 200) : start]):
+        return "env"
+    return "" if name.isascii() else "strong"
 
 
 # -- e-mail addresses ------------------------------------------------------------------------------
@@ -866,7 +897,12 @@ _DIGITS = (
     r"[0-9](?:(?<![0-9A-Za-z_][0-9])|(?<=\\[nrt][0-9]))(?<![0-9][.:][0-9])(?:[ -]?[0-9]){10,}+[Xx]?"
 )
 # Every form holds eleven digits in a row, or four, a separator, and four more.
-_DIGITS_CUE = r"[0-9][0-9][0-9][0-9](?:[0-9]{7}|[ -][0-9]{4})"
+_DIGITS_CUE = r"[0-9][0-9][0-9][0-9](?:[0-9]{7}|[ .-][0-9]{4})"
+_DOTTED_MOBILE = (
+    r"(?<![0-9A-Za-z_.])(1(?:3[0-9]|4[014-9]|5[0-35-9]|6[2567]|7[0-8]|8[0-9]|9[0-35-9]))"
+    r"\.[0-9]{4}\.([0-9]{4})(?![0-9A-Za-z_-]|\.[0-9])"
+)
+_VERSION_AHEAD = r"(?i)(?:version|release|build|rev)[\"']?\s{0,3}[:=]?\s{0,3}$"
 _MOBILE = (
     r"((?:(?:00)?86[ -]?)?)(1(?:3[0-9]|4[014-9]|5[0-35-9]|6[2567]|7[0-8]|8[0-9]|9[0-35-9]))"
     r"([ -]?)[0-9]{4}(\3)([0-9]{4})"
@@ -891,6 +927,7 @@ _ID_CARD = (
     r"(?:1[1-5]|2[1-3]|3[1-7]|4[1-6]|5[0-4]|6[1-5]|71|8[123])[0-9]{4}(?:(?:18|19|20)[0-9]{2})"
     r"(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{3}[0-9Xx]"
 )
+_ID_CARD_GROUPS = r"[0-9]{6}([ -])[0-9]{8}\1[0-9]{3}[0-9Xx]"
 _OLD_ID_CARD = (
     r"(?:1[1-5]|2[1-3]|3[1-7]|4[1-6]|5[0-4]|6[1-5]|71|8[123])[0-9]{6}"
     r"(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{3}"
@@ -920,6 +957,17 @@ def _mask_numbers(text: str, counts: Counts) -> str:
             shown = _number(text, token.start(), token.end(), counts)
             if shown:
                 spans.append((token.start(), token.end(), shown))
+    return _mask_dotted_mobiles(_replace(text, spans), counts)
+
+
+def _mask_dotted_mobiles(text: str, counts: Counts) -> str:
+    spans: list[Span] = []
+    for found in _pattern(_DOTTED_MOBILE).finditer(text):
+        ahead = text[max(0, found.start() - 24) : found.start()]
+        if not _pattern(_VERSION_AHEAD).search(ahead):
+            spans.append((*found.span(), f"{found[1]}.****.{found[2]}"))
+    if spans:
+        counts["phone"] = counts.get("phone", 0) + len(spans)
     return _replace(text, spans)
 
 
@@ -941,7 +989,7 @@ def _number(text: str, start: int, end: int, counts: Counts) -> str:
     elif _is_id_card(value) or (
         _pattern(_OLD_ID_CARD).fullmatch(value) and _pattern(_ID_LABEL).search(ahead)
     ):
-        kind, shown = "id-card", value[:3] + "*" * (len(value) - 7) + value[-4:]
+        kind, shown = "id-card", value[:3] + _pattern("[0-9]").sub("*", value[3:-4]) + value[-4:]
     elif (
         _pattern(_CARD).fullmatch(digits)
         and (digits == value or _pattern(_CARD_GROUPS).fullmatch(value))
@@ -977,6 +1025,8 @@ def _person_number(value: int, name: str, counts: Counts) -> str:
 
 def _is_id_card(value: str) -> bool:
     """GB 11643-1999: region, date of birth, serial number, check character (ISO 7064 mod 11-2)."""
+    if _pattern(_ID_CARD_GROUPS).fullmatch(value):
+        value = value.replace(value[6], "")
     if not _pattern(_ID_CARD).fullmatch(value):
         return False
     total = sum(int(value[place]) * weight for place, weight in enumerate(_CHECK_WEIGHTS))
