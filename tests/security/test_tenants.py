@@ -52,6 +52,7 @@ NO_READS = {
     "capture.repository.keep_position": "writes; tested below",
     "capture.service.CaptureService.accept": "writes; tested below",
     "capture.service.CaptureService.accept_valid": "writes; tested below",
+    "capture.service.CaptureService.is_out": "remembers its scope's sessions; reads no table",
     "memory.service.record": "writes what the recorder built in the same scope",
     "memory.service.erase": "deletes; tested below",
     "memory.service.empty_session": "deletes; tested below",

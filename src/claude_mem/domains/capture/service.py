@@ -102,7 +102,7 @@ class CaptureService:
         these wait where they are, and hold up no prompt.
         """
         now, waiting = events, 0
-        if not self.has_room():
+        if not self._has_room():
             now = [event for event in events if not _is_tool(event)]
             waiting = len(events) - len(now)
         taken, faults = await self._accept_each(scope, now, size) if now else (0, [])
@@ -130,7 +130,7 @@ class CaptureService:
             self._out.pop(key, None)
         return out
 
-    def has_room(self) -> bool:
+    def _has_room(self) -> bool:
         """Whether the store is below its cap, so that events of every kind are taken."""
         return self._gate.fill() < _FULL_FOR_TOOLS
 
