@@ -133,3 +133,14 @@ async def test_a_burst_gives_its_pages_back(tmp_path: Path) -> None:
         await inbox.maintain()
     await inbox.close()
     assert (tmp_path / "burst.db").stat().st_size < 1_000_000
+
+
+async def test_dead_letters_are_dropped_by_id_and_enterprise(inbox: Inbox) -> None:
+    await inbox.append(SCOPE, entries(2))
+    for pending in await inbox.take(2):
+        await inbox.bury(pending, "poison", 1)
+    gone, kept = (letter.event_id for letter in await inbox.dead_letters(SCOPE, 9))
+    assert await inbox.drop_dead_letters(OTHER, [gone]) == 0
+    assert await inbox.drop_dead_letters(SCOPE, [gone, new_id()]) == 1
+    assert [letter.event_id for letter in await inbox.dead_letters(SCOPE, 9)] == [kept]
+    assert await inbox.pending() == 0

@@ -63,6 +63,7 @@ NO_READS = {
     "memory.repository.recording.write": "writes what the recorder built in the same scope",
     "retrieval.service.IndexingService.index": "writes",
     "retrieval.service.IndexingService.remove": "deletes; tested below",
+    "retrieval.service.IndexingService.purge": "changes bytes, no answer",
     "retrieval.service.IndexingService.rebuild": "tested below",
     "retrieval.service.IndexingService.is_current": "a truth value about the scope's own index",
     "retrieval.repository.add": "writes",

@@ -154,7 +154,10 @@ def build_local(settings: Settings) -> System:
         state={
             "capture": capture,
             "database": database,
+            "inbox": inbox,
             "indexing": indexing,
+            "take_spool": loop.take_spool_now,
+            "maintain": maintain,
             "search": SearchService(database, lexical, memory.get_many),
         },
         authenticate=LocalTokens(token).authenticate,

@@ -64,6 +64,10 @@ class Inbox(Protocol):
         """The newest dead letters of the scope's enterprise."""
         ...
 
+    async def drop_dead_letters(self, scope: Scope, event_ids: Sequence[str]) -> int:
+        """Delete dead letters of the scope's enterprise for good; returns how many there were."""
+        ...
+
     async def pending(self) -> int:
         """How many entries wait."""
         ...

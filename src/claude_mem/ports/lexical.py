@@ -77,6 +77,10 @@ class LexicalIndex(Protocol):
         """Take documents out; unknown numbers are passed over."""
         ...
 
+    def purge(self, scope: Scope, tx: Tx) -> None:
+        """Leave nothing of removed documents in the engine's files; takes as long as the index is large."""
+        ...
+
     def candidates(self, scope: Scope, tx: Tx, plan: LexicalPlan) -> Candidates:
         """Find candidates at a cost that does not grow with the frequency of the words."""
         ...

@@ -88,6 +88,7 @@ class Loop:
         self._stopping = asyncio.Event()
         self._worker_id = new_id()
         self._running: dict[str, asyncio.Task[None]] = {}  # by the job's id
+        self._at_spool = asyncio.Lock()
         self.health = Health()
 
     def start(self) -> None:
@@ -144,8 +145,13 @@ class Loop:
             await self._work.inbox.wait(5.0)
         return 0.0
 
+    async def take_spool_now(self) -> None:
+        """Take over what hooks left behind, for who cannot wait for the loop's next round."""
+        await self._take_spool()
+
     async def _take_spool(self) -> float:
-        report = await take_spool(self._work.capture, self._work.scope, self._work.spool)
+        async with self._at_spool:  # one reads and deletes a file
+            report = await take_spool(self._work.capture, self._work.scope, self._work.spool)
         if report.files:
             self.health.spooled += report.events
             self.health.rejected += report.rejected

@@ -123,6 +123,19 @@ class SqliteInbox:
 
         return await asyncio.wrap_future(self._writer.submit(select))
 
+    async def drop_dead_letters(self, scope: Scope, event_ids: Sequence[str]) -> int:
+        """See the port."""
+        rows = [(scope.enterprise_id, event_id) for event_id in event_ids]
+
+        def delete(raw: Any) -> int:
+            before = raw.total_changes
+            raw.executemany(
+                "DELETE FROM dead_letters WHERE enterprise_id = ? AND event_id = ?", rows
+            )
+            return int(raw.total_changes - before)
+
+        return await asyncio.wrap_future(self._writer.submit(delete))
+
     async def pending(self) -> int:
         """See the port. Exact: this process is the only writer of the file."""
         return self._waiting
@@ -136,12 +149,27 @@ class SqliteInbox:
         self._arrived.clear()
 
     async def maintain(self) -> None:
-        """Give the pages of a burst that is over back to the disk."""
+        """Give the pages of a burst that is over back to the disk, and empty the write-ahead log."""
 
         def shrink(raw: Any) -> None:
             raw.execute("PRAGMA incremental_vacuum(2000)").fetchall()
 
         await asyncio.wrap_future(self._writer.submit(shrink))
+        await asyncio.get_running_loop().run_in_executor(None, self._checkpoint)
+
+    def _checkpoint(self) -> None:
+        """Empty the write-ahead log, which holds what was deleted until it is overwritten.
+
+        On a connection of its own: the writer's is in a transaction whenever it works.
+        """
+        raw = sqlean.connect(str(self._path), isolation_level=None)
+        try:
+            configure(raw, writer=True)
+            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlean.Error as error:
+            raise translate(error) from error
+        finally:
+            raw.close()
 
     async def close(self) -> None:
         """See the port."""

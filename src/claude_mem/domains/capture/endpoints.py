@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -18,12 +19,13 @@ from claude_mem.domains.memory.endpoints import find_project
 from claude_mem.domains.memory.model import EntityRef
 from claude_mem.domains.retrieval.service import IndexingService
 from claude_mem.kernel.clock import now_ms, to_iso
-from claude_mem.kernel.errors import Detail, Invalid
+from claude_mem.kernel.errors import Detail, Invalid, Unavailable
 from claude_mem.kernel.ids import new_id
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Database, Tx
 
 router = APIRouter(tags=["Capture"])
+_Span = tuple[str, str, int]  # agent, its own session id, from when on (Unix ms)
 Writer = Annotated[Scope, require("events:write")]
 
 
@@ -176,19 +178,41 @@ async def post_observation(request: Request, scope: Writer, body: NewObservation
 async def post_forget(
     request: Request, scope: Annotated[Scope, require("forget:write")], body: ForgetBody
 ) -> Forgotten:
-    """Rows, search index and journal; what is still waiting to be indexed is indexed first."""
+    """Rows, search index, journal and dead letters, to the last byte of our files; what waits is recorded first."""
     if body.what != "last" and body.id is None:
         raise Invalid("id: needed", details=(Detail("id", f"say which {body.what}"),))
+    state = request.app.state
+    with suppress(
+        Unavailable
+    ):  # a full disk: forgetting makes room, and the spool is kept out later
+        await state.take_spool()
     await _service(request).drain_all()
-    database: Database = request.app.state.database
-    indexing: IndexingService = request.app.state.indexing
+    database: Database = state.database
 
-    def work(tx: Tx) -> list[EntityRef]:
-        if body.what == "last":
-            return forget.forget_last(scope, tx, indexing, find_project(scope, tx, body.project))
-        if body.what == "session":
-            return forget.forget_session(scope, tx, indexing, str(body.id))
-        return forget.forget_entity(scope, tx, indexing, EntityRef(body.what, str(body.id)))
+    def work(tx: Tx) -> tuple[list[EntityRef], _Span | None]:
+        return _forget(scope, tx, state.indexing, body)
 
-    refs = await database.write(scope, work)
+    refs, span = await database.write(scope, work)
+    if span is not None:
+        await forget.drop_dead_letters(scope, state.inbox, *span)
+    with suppress(Unavailable):  # it is forgotten; maintenance empties the logs a little later
+        await state.maintain()
     return Forgotten(forgotten=dict(Counter(ref.kind for ref in refs)))
+
+
+def _forget(
+    scope: Scope, tx: Tx, indexing: IndexingService, body: ForgetBody
+) -> tuple[list[EntityRef], _Span | None]:
+    """What went, and the agent's session with the moment it went from."""
+    if body.what == "last":
+        project_id = find_project(scope, tx, body.project)
+        session_id, since = memory.last_turn(scope, tx, project_id)
+        session = memory.get_session(scope, tx, session_id)
+        refs = forget.forget_last(scope, tx, indexing, project_id)
+    elif body.what == "session":
+        session, since = memory.get_session(scope, tx, str(body.id)), 0
+        refs = forget.forget_session(scope, tx, indexing, session["id"])
+    else:
+        ref = EntityRef(body.what, str(body.id))
+        return forget.forget_entity(scope, tx, indexing, ref), None
+    return refs, (session["agent"], session["agent_session"], since)

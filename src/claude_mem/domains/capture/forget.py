@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import orjson
+
 from claude_mem.domains.capture import reindex
 from claude_mem.domains.memory import service as memory
 from claude_mem.domains.memory.model import EntityRef
 from claude_mem.domains.retrieval.service import IndexingService
+from claude_mem.kernel.clock import from_iso
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
+from claude_mem.ports.inbox import Inbox
+
+_ALL_LETTERS = 1_000_000  # they are few: each is an error that somebody has to see
 
 
 def forget_last(
@@ -60,3 +66,17 @@ def _forget(
         indexing.index(
             scope, tx, list(reindex.entries(scope, tx, session_id=session_id, kinds=("prompt",)))
         )
+    indexing.purge(scope, tx)
+
+
+async def drop_dead_letters(
+    scope: Scope, inbox: Inbox, agent: str, agent_session: str, since: int
+) -> int:
+    """Delete what could not become rows of an agent's session from a moment (Unix ms) on; returns how many."""
+    doomed = []
+    for letter in await inbox.dead_letters(scope, _ALL_LETTERS):
+        event = orjson.loads(letter.body)
+        mine = (event["agent"], event["session"]) == (agent, agent_session)
+        if mine and from_iso(event["occurred_at"]) >= since:
+            doomed.append(letter.event_id)
+    return await inbox.drop_dead_letters(scope, doomed)

@@ -85,6 +85,10 @@ class IndexingService:
         numbers = sorted(repository.numbers_of(scope, tx, refs).values())
         self._remove(scope, tx, numbers)
 
+    def purge(self, scope: Scope, tx: Tx) -> None:
+        """Leave nothing of what was taken out in the index's files."""
+        self._lexical.purge(scope, tx)
+
     def rebuild(self, scope: Scope, tx: Tx, entries: Iterable[IndexEntry]) -> int:
         """Make the enterprise's index anew from what is remembered; returns how many documents."""
         while numbers := repository.numbers_page(scope, tx, 0, _REMOVE_PAGE):
