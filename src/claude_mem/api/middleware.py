@@ -110,7 +110,7 @@ class Gatekeeper:
     @staticmethod
     def _check_size(headers: dict[bytes, bytes]) -> None:
         length = headers.get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > MAX_BODY:
+        if not length.isdigit() or len(length) > 12 or int(length) > MAX_BODY:
             raise TooLarge(f"a body holds at most {MAX_BODY} bytes: send it in pieces")
 
     def _check_origin(self, headers: dict[bytes, bytes]) -> None:
