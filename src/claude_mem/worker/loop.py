@@ -28,6 +28,9 @@ JobHandler = Callable[[Scope, Job], Awaitable[None]]
 _SPOOL_EVERY_S = 1.0
 _JOBS_EVERY_S = 1.0
 _MAINTAIN_EVERY_S = 300.0
+_BURST_BOUND = 10_000  # events that may wait while a burst goes on
+_BURST_CALLS_PER_S = 500.0
+_BURST_PAUSE_S = 0.1
 _GATHER_BELOW = 200
 _GATHER_S = 0.05
 _LEASE_MS = 60_000
@@ -87,6 +90,7 @@ class Loop:
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
         self._worker_id = new_id()
+        self._looked = (time.monotonic(), 0)
         self._running: dict[str, asyncio.Task[None]] = {}  # by the job's id
         self._at_spool = asyncio.Lock()
         self.health = Health()
@@ -133,7 +137,11 @@ class Loop:
                 await asyncio.sleep(pause)
 
     async def _drain(self) -> float:
-        if await self._work.inbox.pending() < _GATHER_BELOW:
+        pending = await self._work.inbox.pending()
+        if pending < _BURST_BOUND and self._is_burst():
+            # Many small requests: acknowledging them comes first, the inbox is there to absorb the rest.
+            return _BURST_PAUSE_S
+        if pending < _GATHER_BELOW:
             # A transaction costs two fsyncs whatever it holds: let a few more events come along.
             await asyncio.sleep(_GATHER_S)
         report = await self._work.capture.drain()
@@ -148,6 +156,12 @@ class Loop:
     async def take_spool_now(self) -> None:
         """Take over what hooks left behind, for who cannot wait for the loop's next round."""
         await self._take_spool()
+
+    def _is_burst(self) -> bool:
+        """Whether requests have come faster than `_BURST_CALLS_PER_S` since the last look."""
+        (at, calls), now = self._looked, time.monotonic()
+        self._looked = (now, self._work.capture.calls)
+        return self._work.capture.calls - calls > max(now - at, 0.01) * _BURST_CALLS_PER_S
 
     async def _take_spool(self) -> float:
         async with self._at_spool:  # one reads and deletes a file

@@ -62,6 +62,7 @@ class CaptureService:
         self._gate = gate
         self._project_keys = project_keys
         self._limits = limits
+        self.calls = 0  # of `accept`, ever: how busy the door is
         # (enterprise, id) -> when it was accepted
         self._recent: OrderedDict[tuple[str, str], int] = OrderedDict()
         # (enterprise, agent, session) that began in a project which opted out
@@ -76,6 +77,7 @@ class CaptureService:
         Ignored is what happened while capture was paused, and all that is not `told_later` while it is. Raises Invalid
         (index and field), StoreFull or Unavailable (with retry_after).
         """
+        self.calls += 1
         checked = check_events(events)
         paused = not told_later and self._gate.paused()
         wanted = [] if paused else [event for event in checked if self._is_wanted(event)]
