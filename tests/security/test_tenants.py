@@ -360,7 +360,8 @@ async def state(api: Api) -> dict[str, Any]:
             lambda tx, name=name: [
                 tuple(row)
                 for row in tx.exec_driver_sql(
-                    f"SELECT * FROM {name} WHERE enterprise_id = ?", (OURS.enterprise_id,)
+                    f"SELECT * FROM {name} WHERE enterprise_id = ? ORDER BY 1, 2, 3",
+                    (OURS.enterprise_id,),
                 )
             ],
         )
