@@ -42,6 +42,11 @@ SETTINGS = {
     "batch_size": "How many events become rows in one transaction.",
     "catch_up": "Read the agent's own transcript for the assistant's texts and token counts, which hooks do not carry.",
     "keep_output_chars": "How many characters of a tool's output are kept: its head and its tail.",
+    "context": "Give a new session (also one that is resumed, cleared or compacted) what is known of its project.",
+    "context_budget": "How many tokens that may cost, by our estimate.",
+    "prompt_context": "Give a prompt what is remembered about it, once a session.",
+    "prompt_budget": "How many tokens that may cost, by our estimate.",
+    "prompt_threshold": "How relevant a memory must be to be given with a prompt; 1 is everything the prompt is about.",
 }
 
 # What each type makes and when to send it; the fields come from the models.
@@ -141,8 +146,14 @@ def _values(field: Any) -> str:
 
 
 def commands() -> dict[str, Any]:
-    """Every command of `claude-mem` by name."""
-    found: dict[str, Any] = dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    """Every command of `claude-mem` by name, those of a group by both names."""
+    found: dict[str, Any] = {}
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        group = getattr(command, "commands", None)
+        if group is None:
+            found[name] = command
+        else:
+            found |= {f"{name} {inner}": it for inner, it in group.items()}
     return found
 
 

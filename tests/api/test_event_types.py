@@ -48,11 +48,14 @@ def test_every_type_is_here() -> None:
     }
 
 
+MADE_OF = ("prompts", "observations", "code_changes", "summaries", "learnings")
+
+
 @pytest.mark.parametrize("kind", sorted(MADE))
 async def test_a_type_makes_its_rows(kind: str, api: Api) -> None:
     data, rows = MADE[kind]
     await api.take(api.event(kind, data=data))
-    expected = dict.fromkeys(("prompts", "observations", "code_changes", "summaries"), 0)
+    expected = dict.fromkeys(MADE_OF, 0)
     assert await api.counts() == {"sessions": 1} | expected | rows
     assert await api.dead_letters() == 0
 

@@ -23,7 +23,7 @@ from claude_mem.app import migrate
 from claude_mem.app.migrate import READER_VERSION, ensure_current, run
 from claude_mem.app.migrations import HEAD
 from claude_mem.domains.sql import metadata
-from claude_mem.kernel.errors import ForeignDatabase, NewerDatabase
+from claude_mem.kernel.errors import DatabaseDamaged, ForeignDatabase, MemError, NewerDatabase
 
 SCRIPTS = Path(migrate.__file__).parent / "migrations"
 # Made for engines and for later work: no domain's table, so no definition to hold them to.
@@ -357,14 +357,14 @@ def test_the_file_is_its_owners_alone(database: Path) -> None:
 
 def pretend_older(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the database that is there one of an older revision: HEAD moves on by a revision."""
-    monkeypatch.setattr(migrate, "HEAD", "0002-of-the-test")
+    monkeypatch.setattr(migrate, "HEAD", "9999-of-the-test")
 
 
 def fake_run(statement: str, fail: bool) -> Any:
     def run_it(connection: Connection, direction: str, revision: str) -> None:
         assert (direction, revision) == ("upgrade", "head")
         connection.exec_driver_sql(statement)
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0002-of-the-test'")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999-of-the-test'")
         if fail:
             raise RuntimeError("killed half-way")
 
@@ -468,15 +468,24 @@ def a_short_file(path: Path) -> None:
     path.write_bytes(b"SQLite format 3\x00")
 
 
-@pytest.mark.parametrize("make", [foreign_sqlite, no_sqlite, a_short_file])
-def test_another_programs_file_is_refused_and_not_touched(make: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("make", "error", "way_out"),
+    [
+        (foreign_sqlite, ForeignDatabase, "CLAUDE_MEM_HOME"),
+        (foreign_sqlite, ForeignDatabase, "import --upstream"),
+        (no_sqlite, DatabaseDamaged, "db recover"),
+        (a_short_file, DatabaseDamaged, "db recover"),
+    ],
+)
+def test_what_is_not_ours_or_no_database_is_refused_and_not_touched(
+    make: Any, error: type[MemError], way_out: str, tmp_path: Path
+) -> None:
     path = tmp_path / "claude-mem.db"
     make(path)
     before, mode = digest(tmp_path), path.stat().st_mode
-    with pytest.raises(ForeignDatabase) as refused:
+    with pytest.raises(error) as refused:
         ensure_current(path)
-    assert "CLAUDE_MEM_HOME" in refused.value.message
-    assert "import --upstream" in refused.value.message
+    assert way_out in refused.value.message
     assert digest(tmp_path) == before
     assert path.stat().st_mode == mode
 

@@ -20,6 +20,11 @@ OTHERS = {
     "batch_size": "7",
     "catch_up": "off",
     "keep_output_chars": "2000",
+    "context": "off",
+    "context_budget": "900",
+    "prompt_context": "off",
+    "prompt_budget": "300",
+    "prompt_threshold": "0.5",
 }
 
 

@@ -16,7 +16,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from claude_mem.cli import export, import_
+from claude_mem.cli import context, export, import_, search
 from claude_mem.sdk.local import connect
 from claude_mem.worker.control import start, stop
 
@@ -45,13 +45,13 @@ def worker(folder: Path) -> Iterator[Path]:
 
 
 class Cli:
-    """Runs `import` and `export` against a data folder, in this process and without a terminal."""
+    """Runs `import`, `export`, `search` and `context` against a data folder, in this process and without a terminal."""
 
     def __init__(self, home: Path, patch: pytest.MonkeyPatch) -> None:
         self.home = home
         patch.setenv("CLAUDE_MEM_HOME", str(home))
         self._app = typer.Typer()
-        for command in (import_, export):
+        for command in (import_, export, search, context):
             command.register(self._app)
 
     def run(self, *arguments: object, code: int = 0) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,7 +51,7 @@ def test_every_row_is_a_line(cli: Cli) -> None:
         "observation": counts["observations"],
         "code_change": counts["code_changes"],
         "summary": counts["summaries"],
-    }
+    } | ({"learning": counts["learnings"]} if counts["learnings"] else {})
     assert len({row["id"] for row in rows}) == len(rows)
 
 
@@ -81,6 +83,23 @@ def test_markdown_reads_as_text(cli: Cli, tmp_path: Path, name: str) -> None:
     text = path.read_text()
     assert "Question 0 of other?" in text
     assert text.startswith("# ")
+
+
+def test_markdown_tells_one_session_after_the_other(cli: Cli) -> None:
+    text = cli.run("export", "--format", "md")
+    found = re.findall(r"^\*session · \S+ · (\S+)\*$| · session (\S+)\*$", text, re.MULTILINE)
+    of_each = [session for session, _ in itertools.groupby(own or its for own, its in found)]
+    assert len(of_each) == len(set(of_each)) > 2
+    exported = {row["id"] for row in lines(cli.run("export")) if row["kind"] == "session"}
+    assert set(of_each) == exported
+
+
+def test_an_export_is_not_taken_for_a_transcript(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "all.jsonl"
+    cli.told("export", "--out", path)
+    refused = cli.told("import", path, code=2)
+    assert refused["code"] == "IS_AN_EXPORT"
+    assert "copy the data folder" in refused["next_step"]
 
 
 def test_text_cannot_break_out_of_its_fence() -> None:

@@ -9,6 +9,7 @@ from typing import get_args
 import pytest
 from typer.testing import CliRunner
 
+from claude_mem.cli import forget
 from claude_mem.cli.forget import What
 from claude_mem.cli.main import app
 from claude_mem.domains.capture.endpoints import ForgetBody
@@ -44,3 +45,8 @@ def test_a_person_who_says_no_loses_nothing(home: Path) -> None:
     answer = CliRunner().invoke(app, ["forget", "last"], input="n\n")
     assert answer.exit_code == 1
     assert not home.exists()
+
+
+def test_what_went_is_counted_in_words() -> None:
+    said = [forget._counted(*it) for it in (("prompt", 2), ("summary", 2), ("code_change", 1))]
+    assert said == ["2 prompts", "2 summaries", "1 code change"]

@@ -337,6 +337,7 @@ def test_both_scopes_together_are_pointed_out(run_json: RunJson) -> None:
         ),
         ('{"hooks": {"Stop": [{"hooks": [{"command": "x/claude-mem/y"}]}]}}', "hook on Stop"),
         ('{"disableAllHooks": true}', "nothing is recorded"),
+        ('{"enabledPlugins": {"memory@claude-mem": true}}', "its hooks stay silent"),
     ],
 )
 def test_what_works_against_us_is_said(

@@ -104,6 +104,8 @@ def test_on_a_terminal_lines_are_readable_and_followed(home: Path) -> None:
         stdout=theirs,
         stderr=theirs,
         env=environment,
+        # A suite that runs in the background has the signal ignored, and hands that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         shown = read_until(ours, "a line cut sho")

@@ -88,6 +88,20 @@ def test_a_workers_day(run: Run, home: Path, port: int) -> None:
     assert "not running" in run("stop").stdout
 
 
+def test_a_start_leaves_what_the_plugin_needs(run: Run, home: Path, port: int) -> None:
+    """Its hooks run the data folder's own, which starts a worker that is gone."""
+    assert told(run, "start", "--timeout", "60")["ok"] is True
+    plan = home / "hook" / "launch.json"
+    assert "claude_mem.worker.supervisor" in json.loads(plan.read_text())["argv"]
+    assert (home / "hook" / "hook.py").is_file()
+    plan.write_text(json.dumps({"argv": ["/an/environment/that/is/gone"]}))
+    assert told(run, "start")["state"] == "already_running"
+    assert Path(json.loads(plan.read_text())["argv"][0]).exists()
+    written = plan.stat().st_mtime_ns
+    assert told(run, "start")["state"] == "already_running"
+    assert plan.stat().st_mtime_ns == written
+
+
 def test_a_port_conflict_has_a_name_and_a_way_out(
     run: Run, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

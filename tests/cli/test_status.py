@@ -66,6 +66,7 @@ def test_nothing_was_ever_started(run: Run) -> None:
     assert (found["inbox_pending"], found["hooks"], found["problem"]) == (0, [], None)
     shown = run("status").stdout
     assert "stopped" in shown
+    assert "claude-mem start" in shown
     assert "not installed" in shown
 
 
@@ -149,6 +150,20 @@ def test_installed_hooks_are_found_for_person_and_project(
     shown = run("status").stdout
     assert "2 events" in shown
     assert "another data folder" in shown
+
+
+def test_our_plugin_is_shown_and_whether_it_is_silent(run: Run, home: Path) -> None:
+    settings = home.parent / "claude" / "settings.json"
+    settings.parent.mkdir()
+    enabled: dict[str, Any] = {"enabledPlugins": {"memory@claude-mem": True}}
+    settings.write_text(json.dumps(enabled))
+    assert told(run, "status")["plugin"] == {"settings": str(settings), "silent": False}
+    shown = run("status").stdout
+    assert f"plugin, enabled in {settings}" in shown
+    assert "not installed" not in shown
+    hook = handler("/usr/bin/python3", str(home / "hook" / "hook.py"), "Stop")
+    settings.write_text(json.dumps(merge(enabled, {"Stop": hook})))
+    assert "silent: the hooks above do its work" in run("status").stdout
 
 
 def test_hooks_that_install_remembers_are_found_from_anywhere(

@@ -108,10 +108,13 @@ def test_tokens_are_taken_as_they_are(store: Store) -> None:
 
 
 def test_titles_are_searched_too_and_labels_never_are(store: Store) -> None:
-    store.add(document(1, "body", title="heading", labels="k.prompt secret"))
+    store.add(document(1, "body", title="heading", labels="k.prompt g.secret"))
     assert store.find(plan("heading")).numbers == (1,)
     assert store.find(plan("secret")).numbers == ()
     assert store.find(plan("k.prompt")).numbers == ()
+    assert store.find(plan("k.pro*")).numbers == ()
+    assert store.find(plan(phrases=(("k.prompt", "g.secret"),))).numbers == ()
+    assert store.find(plan("heading", excluded=(("k.prompt",),))).numbers == (1,)
 
 
 def test_phrases_are_required(store: Store) -> None:

@@ -122,3 +122,21 @@ async def test_a_clock_that_was_ahead_does_not_stall_a_job(jobs: Jobs) -> None:
     assert [job.key for job in await jobs.claim(now)] == ["far"]
     await jobs.claim(now + 2 * DAY)
     assert len(await jobs.claim(now)) == 2, "leases of the day after tomorrow"
+
+
+async def test_dead_jobs_are_told_and_can_be_revived(jobs: Jobs) -> None:
+    await jobs.add(NewJob("a", "1"), NewJob("b", "2"))
+    now = now_ms()
+    for _ in range(9):
+        for job in await jobs.claim(now + 1):
+            if job.kind == "a":
+                await jobs.fail(job, now)
+    [dead] = await jobs.within(lambda tx: jobs.queue.dead(SCOPE, tx, 9))
+    assert (dead.kind, dead.key, dead.error, dead.at) == ("a", "1", "no", now)
+    assert dead.attempts > 1
+    assert await jobs.claim(now + 1, busy=()) == []
+    assert await jobs.within(lambda tx: jobs.queue.revive(SCOPE, tx)) == 1
+    assert await jobs.within(lambda tx: jobs.queue.dead(SCOPE, tx, 9)) == []
+    assert await jobs.within(lambda tx: jobs.queue.waiting(SCOPE, tx)) == {"a": 1, "b": 1}
+    [again] = await jobs.claim(now_ms() + 1)
+    assert (again.kind, again.attempt) == ("a", 1)

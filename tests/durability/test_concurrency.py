@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench.durability import Ledger, Site, audit, eventually, marker
+from bench.audit import audit
+from bench.durability import Ledger, Site, eventually, marker
 from bench.live import session_calls
 from bench.traffic import event
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 import sqlean
-from bench.durability import Ledger, Site, audit, eventually, marker
+from bench.audit import audit
+from bench.durability import Ledger, Site, eventually, marker
 from bench.traffic import Hooks, Writer, event
 
 from claude_mem import __version__

@@ -7,8 +7,7 @@ CI unless CLAUDE_MEM_SKIP_REAL_CLIENT=1 is set.
 
 from __future__ import annotations
 
-import os
-import warnings
+import json
 from collections import Counter
 from collections.abc import Iterator
 from statistics import median
@@ -16,22 +15,15 @@ from typing import Any
 
 import pytest
 from real_client import scripts
-from real_client.fetch import PACKAGE, VERSION, NotToBeHadError, client_program
-from real_client.island import Island, IslandError
 from real_client.mock_model import MODEL, USAGE
+from real_client.playhouse import MARKS, open_stage, own_environment
+from real_client.requests import injected
 from real_client.stage import Stage, Turn
 
 from claude_mem.sdk.client import ApiError
 
-pytestmark = [
-    pytest.mark.slow,
-    # a warning is the loudest that a skipped test can be: it must not be an error
-    pytest.mark.filterwarnings("default:the real client:pytest.PytestWarning"),
-]
-
-# The person's own, before a test's private home takes its place: their cache, their npm.
-_ENVIRONMENT = dict(os.environ)
-_SKIP = "CLAUDE_MEM_SKIP_REAL_CLIENT"
+pytestmark = MARKS
+_ENVIRONMENT = own_environment()
 # As a person may have written it: another program's hook, and a layout of their own.
 SETTINGS = b"""{
     "model": "claude-sonnet-4-5",
@@ -48,31 +40,8 @@ Row = dict[str, Any]
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """The client on its island, with our hooks; everything there ends with the module."""
-    if _ENVIRONMENT.get(_SKIP) == "1":
-        _skip(f"{_SKIP}=1")
-    try:
-        program = client_program(_ENVIRONMENT)
-        island = Island()
-    except (NotToBeHadError, IslandError) as error:
-        if _ENVIRONMENT.get("CI") == "true":
-            pytest.fail(f"the real client must be tested here: {error} ({_SKIP}=1 leaves it out)")
-        _skip(str(error))
-    try:
-        made = Stage(tmp_path_factory.mktemp("real"), island, program)
-        made.start_model(scripts.all_scripts(made.project))
-        made.settings.write_bytes(SETTINGS)
-        made.ours("install", "--yes", "--no-start")
+    with open_stage(tmp_path_factory.mktemp("real"), _ENVIRONMENT, SETTINGS) as made:
         yield made
-    finally:
-        island.close()
-
-
-def _skip(why: str) -> None:
-    warnings.warn(
-        pytest.PytestWarning(f"the real client ({PACKAGE}@{VERSION}) was NOT tested: {why}"),
-        stacklevel=2,
-    )
-    pytest.skip(why)
 
 
 @pytest.fixture(scope="module")
@@ -115,12 +84,16 @@ def _observations(stage: Stage, turn: Turn, tool: str) -> list[Row]:
 
 
 def _silent(turn: Turn) -> None:
-    """No hook failed, said anything, or was heard of on the client's own output."""
+    """No hook failed, or was heard of on the client's own output; only two may say something: to the model."""
     answers = turn.hook_answers()
     assert answers
     for answer in answers:
         assert (answer["outcome"], answer["exit_code"]) == ("success", 0), answer
-        assert (answer["stdout"], answer["stderr"]) == ("", ""), answer
+        assert answer["stderr"] == "", answer
+        if answer["stdout"]:
+            said = json.loads(answer["stdout"])
+            assert answer["hook_event"] in ("SessionStart", "UserPromptSubmit"), answer
+            assert set(said) == {"hookSpecificOutput"}
     assert turn.stderr == ""
     assert turn.result["is_error"] is False
 
@@ -129,8 +102,9 @@ def _silent(turn: Turn) -> None:
 
 
 def test_the_hooks_run_silently_on_every_event(work: Turn) -> None:
-    """Each of the turn's events reaches a hook, and no hook says a word."""
+    """Each of the turn's events reaches a hook, and where nothing is remembered yet no hook says a word."""
     _silent(work)
+    assert not any(answer["stdout"] for answer in work.hook_answers())
     ran = Counter(answer["hook_event"] for answer in work.hook_answers())
     assert ran["SessionStart"] == ran["UserPromptSubmit"] == ran["SubagentStop"] == 1
     assert ran["PostToolUse"] == 5  # two commands, a read, an edit, a subagent
@@ -139,7 +113,7 @@ def test_the_hooks_run_silently_on_every_event(work: Turn) -> None:
 
 
 def test_the_hooks_cause_no_model_call_and_tell_the_model_nothing(stage: Stage, work: Turn) -> None:
-    """The model is asked as often as without hooks, and hears nothing of them."""
+    """The model is asked as often as without hooks, and where nothing is remembered yet hears nothing of them."""
     without = _work(stage, hooks=False)
     assert not without.hook_answers()
     assert len(work.calls) == len(without.calls)
@@ -148,7 +122,7 @@ def test_the_hooks_cause_no_model_call_and_tell_the_model_nothing(stage: Stage, 
         "work": 6,
         "helper": 2,
     }
-    assert "claude-mem" not in str(work.calls)
+    assert not any(injected(call) for call in work.calls)
 
 
 def test_say_what_the_hooks_cost(
@@ -290,11 +264,15 @@ def test_a_compaction_leaves_its_summary(stage: Stage) -> None:
     turn = stage.turn("/compact", resume=first.session)
     _silent(turn)
     assert turn.played == ["compaction"]
-    [summary] = stage.wait(lambda: stage.rows(first.session, "summaries"), "the summary")
-    assert summary["content"] == scripts.SUMMARY
+
+    def told() -> list[Row]:
+        rows = stage.rows(first.session, "summaries")
+        return [row for row in rows if row["content"] == scripts.SUMMARY]
+
+    stage.wait(told, "the summary")
     stage.let_transcripts_settle()
     stage.ours("import", "--yes")
-    assert len(stage.rows(first.session, "summaries")) == 1
+    assert len(told()) == 1
     assert scripts.SUMMARY not in str(stage.rows(first.session, "prompts"))
 
 

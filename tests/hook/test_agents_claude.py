@@ -418,6 +418,8 @@ def test_other_commands_are_recorded(command: str) -> None:
         ("mcp__claude-mem__search", None, True),
         ("mcp__plugin_claude-mem_memory__search", None, True),
         ("mcp__plugin_claude-mem_mcp-search__timeline", None, True),
+        ("mcp__plugin_memory_claude-mem__search", None, True),
+        ("mcp__plugin_memory_other__search", "plugin:memory:other", False),
         ("search", "claude-mem", True),
         ("search", "plugin:claude-mem:memory", True),
         ("mcp__other__search", "other", False),

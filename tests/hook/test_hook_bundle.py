@@ -16,6 +16,7 @@ from claude_mem.hook import bundle
 ALLOWED = {"posix", "time", "_socket", "socket", "sys", "_frozen_importlib_external", "types"}
 OpenDoor = Callable[..., Door]
 STANDARD = {"re", "json", "os", "fcntl", "time", "functools", "collections.abc", "typing", "sys"}
+STANDARD |= {"stat", "hashlib"}
 
 
 def imports(text: str) -> set[str]:

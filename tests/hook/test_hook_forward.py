@@ -75,6 +75,16 @@ def test_what_the_worker_answers_is_printed(hook: Installed, open_door: OpenDoor
     assert hook.run("SessionStart", payload("SessionStart")).stdout == text
 
 
+def test_what_the_plugin_adds_names_the_plugins_tools(hook: Installed, open_door: OpenDoor) -> None:
+    """The client lists the same tools under another name when they come with a plugin."""
+    text = b'{"hookSpecificOutput": {"additionalContext": "In full: mcp__claude-mem__get"}}'
+    open_door(answering(reply(body=text)))
+    event = ("SessionStart", payload("SessionStart"))
+    assert hook.run(*event).stdout == text
+    plugins = hook.run(*event, CLAUDE_PLUGIN_ROOT="/plugins/memory").stdout
+    assert plugins == text.replace(b"mcp__", b"mcp__plugin_memory_")
+
+
 @pytest.mark.parametrize(
     "event", ["Stop", "SubagentStop", "SessionEnd", "PreCompact", "PostCompact"]
 )

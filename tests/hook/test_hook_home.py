@@ -12,6 +12,7 @@ from claude_mem.hook.home import (
     APPLICATION_ID,
     default_home,
     ensure_token,
+    is_damaged_database,
     is_foreign_database,
     make_private_folder,
     write_private,
@@ -49,8 +50,25 @@ def test_no_database_and_an_empty_one_are_nobodys(tmp_path: Path) -> None:
     assert not is_foreign_database(tmp_path / "claude-mem.db")
     (tmp_path / "claude-mem.db").touch()
     assert not is_foreign_database(tmp_path / "claude-mem.db")
-    (tmp_path / "claude-mem.db").write_text("some notes of mine")
-    assert is_foreign_database(tmp_path / "claude-mem.db")
+    assert not is_damaged_database(tmp_path / "claude-mem.db")
+
+
+def test_what_has_no_header_or_our_tables_under_another_mark_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "claude-mem.db"
+    path.write_text("some notes of mine")
+    assert is_damaged_database(path)
+    assert not is_foreign_database(path)
+    path.write_bytes(b"SQLite format 3\x00")
+    assert is_damaged_database(path)
+    assert not is_foreign_database(path)
+    path.unlink()
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE ingested_events (id TEXT)")
+    connection.close()
+    assert is_damaged_database(path)
+    assert not is_foreign_database(path)
+    path.unlink()
+    assert not is_damaged_database(database(path, 1234))
 
 
 def test_the_token_is_private_and_stays(tmp_path: Path) -> None:
@@ -120,7 +138,9 @@ def test_opting_out_holds_up_to_the_git_root(
 
 
 def test_the_engine_marks_its_databases_with_the_same_number() -> None:
-    assert engine.APPLICATION_ID == APPLICATION_ID
+    with sqlite3.connect(":memory:") as connection:
+        engine.configure(connection, writer=True)
+        assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
 
 
 def test_the_second_home_is_used_once_install_made_it(

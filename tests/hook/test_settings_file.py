@@ -11,6 +11,7 @@ from claude_mem.hook.agents.claude import EVENTS
 from claude_mem.hook.settings_file import (
     SettingsError,
     handler,
+    has_own_plugin,
     is_ours,
     means_the_same,
     merge,
@@ -129,6 +130,14 @@ def test_the_other_program_of_our_name_is_noticed() -> None:
     assert upstream_signs(merge({}, WANTED)) == []
 
 
+def test_our_own_plugin_is_not_another_program() -> None:
+    settings = {"enabledPlugins": {"memory@claude-mem": True}}
+    assert has_own_plugin(settings)
+    assert upstream_signs(settings) == []
+    for other in ({}, {"enabledPlugins": {"memory@claude-mem": False}}, {"enabledPlugins": []}):
+        assert not has_own_plugin(other)
+
+
 BROKEN = {
     "cut": ('{"model": "opus",\n  "hooks": ', "line 2"),
     "comment": ('{\n  // mine\n  "model": 1}', "line 2, column 3"),
@@ -198,7 +207,10 @@ def test_mode_and_links_are_kept_and_a_backup_made(tmp_path: Path, mode: int) ->
     assert json.loads(real.read_text()) == {"b": 2}
     assert backup == real.parent / "claude.json.claude-mem-backup-19700101T000000Z"
     assert backup.read_text() == '{"a": 1}'
-    assert {stat.S_IMODE(path.stat().st_mode) for path in (real, backup)} == {mode}
+    assert stat.S_IMODE(real.stat().st_mode) == mode
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o600, (
+        "it may hold what is nobody else's business"
+    )
     second = write_settings(read_settings(link), {"c": 3}, now=0)
     assert second is not None
     assert second.name.endswith("Z-2")

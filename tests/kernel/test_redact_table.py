@@ -116,6 +116,14 @@ POSITIVES: list[tuple[str, str, str]] = [
     ("tencent", "AKID" + A36[:32], "[masked:tencent-key]"),
     ("groq", "gsk_" + A36 + A36[:16], "[masked:api-key]"),
     ("jwt", f"got {JWT}, ok", "got [masked:jwt], ok"),
+    ("jwt after a name", f"token_{JWT}", "token_[masked:jwt]"),
+    ("jwt after a dash", f"sb-{JWT}", "sb-[masked:jwt]"),
+    ("jwt after a letter", f"x{JWT}", "x[masked:jwt]"),
+    (
+        "jwt of one JSON part after a name",
+        "id_eyJhbGciOiJub25lIn0.c2VjcmV0LXRleHQ.c2lnbmF0dXJl",
+        "id_[masked:jwt]",
+    ),
     ("jwt cut", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3", "[masked:jwt]"),
     ("jwt after escape", f"\\t{JWT}", "\\t[masked:jwt]"),
     # private key blocks
@@ -521,6 +529,12 @@ NEGATIVES: list[tuple[str, str]] = [
     ("test name", "def desk_test_abcdefghijklmnop(): ..."),
     ("npm config", "npm_config_registry=https://r npm_lifecycle_event"),
     ("hf module", "hf_hub_download hf_transfer"),
+    (
+        "jwt in camel case",
+        "keyJsonSerializer.method.somethingLong and publicKeyJoinTable.first.second",
+    ),
+    ("jwt head alone", "data_eyJhbGciOiJIUzI1NiJ9 and xeyJhbGciOiJIUzI1NiJ9"),
+    ("jwt-like base64", "QUJDeyJhIjoiYiIsImMiOiJkIn0xyz and QUJDeyJhIjoiYiJ9.json"),
     ("jwt word", "eyJ is how a JWT starts"),
     (
         "pem public",

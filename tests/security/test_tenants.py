@@ -21,12 +21,16 @@ from api_support import Api, running
 from claude_mem import domains
 from claude_mem.domains.access import repository as access_tables
 from claude_mem.domains.capture.repository import keep_position
-from claude_mem.domains.memory.model import EntityRef
+from claude_mem.domains.context.model import Ask
+from claude_mem.domains.context.repository import note_given
+from claude_mem.domains.memory import service as memory
+from claude_mem.domains.memory.model import EntityRef, NewLearning, SessionSummary
 from claude_mem.domains.memory.repository.forgetting import keep_out
 from claude_mem.domains.retrieval.model import Query
 from claude_mem.domains.retrieval.repository import collection
 from claude_mem.kernel.clock import now_ms
 from claude_mem.kernel.errors import NotFound
+from claude_mem.kernel.ids import new_id
 from claude_mem.kernel.scope import ALL_PERMISSIONS, LOCAL_SOLUTION, Scope, local_scope
 from claude_mem.ports.database import Tx
 
@@ -39,8 +43,8 @@ THEIRS = Scope(
     ALL_PERMISSIONS,
 )
 WORD = "zanzibar"  # in everything of ours
-TABLES = ("sessions", "prompts", "observations", "code_changes", "summaries")
-KINDS = ("session", "prompt", "observation", "code_change", "summary")
+TABLES = ("sessions", "prompts", "observations", "code_changes", "summaries", "learnings")
+KINDS = ("session", "prompt", "observation", "code_change", "summary", "learning")
 
 # These change something, or make a value without reading: each says why it is not asked.
 NO_READS = {
@@ -52,10 +56,34 @@ NO_READS = {
     "capture.repository.keep_position": "writes; tested below",
     "capture.service.CaptureService.accept": "writes; tested below",
     "capture.service.CaptureService.accept_valid": "writes; tested below",
+    "capture.service.CaptureService.wants": "reads no table",
+    "context.repository.cut_short": "writes for a session's name in its scope; tested in its domain",
+    "context.repository.note_given": "writes; tested in its domain",
+    "context.repository.drop_entities": "deletes in its scope; tested in its domain",
+    "context.repository.drop_session": "deletes in its scope; tested in its domain",
     "capture.service.CaptureService.is_out": "remembers its scope's sessions; reads no table",
     "memory.service.record": "writes what the recorder built in the same scope",
     "memory.service.erase": "deletes; tested below",
     "memory.service.empty_session": "deletes; tested below",
+    "intelligence.service.distil": "writes; tested with the intelligence domain",
+    "intelligence.service.withdraw": "deletes; tested with the intelligence domain",
+    "intelligence.service.is_stale": "a truth value; tested with the intelligence domain",
+    "memory.service.save_summary": "writes; tested with the memory domain",
+    "memory.service.save_learning": "writes; tested with the memory domain",
+    "memory.service.replace_learnings": "writes; tested with the memory domain",
+    "memory.service.note_use": "writes; tested with the memory domain",
+    "memory.service.withdraw": "deletes; tested with the memory domain",
+    "memory.service.summary_is_forgotten": "a truth value; tested with the memory domain",
+    "memory.repository.distilled.is_forgotten": "the same as the service's",
+    "memory.repository.distilled.save_summary": "the same as the service's",
+    "memory.repository.distilled.withdraw_summary": "the same as the service's",
+    "memory.repository.distilled.note_use": "the same as the service's",
+    "memory.repository.distilled.drop_uses": "deletes; tested with the memory domain",
+    "memory.repository.learnings.save": "the same as the service's",
+    "memory.repository.learnings.drop_source": "deletes; tested with the memory domain",
+    "memory.repository.learnings.forget": "deletes; tested with the memory domain",
+    "memory.repository.journal.note": "writes",
+    "memory.repository.journal.blank": "empties; tested with the memory domain",
     "memory.service.keep_out": "writes for a session of its scope, which a foreign key asks for",
     "memory.repository.forgetting.empty_session": "deletes; tested below",
     "memory.repository.forgetting.keep_out": "the same as the service's",
@@ -65,17 +93,24 @@ NO_READS = {
     "retrieval.service.IndexingService.remove": "deletes; tested below",
     "retrieval.service.IndexingService.purge": "changes bytes, no answer",
     "retrieval.service.IndexingService.rebuild": "tested below",
+    "retrieval.service.IndexingService.start_renewal": "tested below",
+    "retrieval.service.IndexingService.renew": "writes",
+    "retrieval.service.IndexingService.finish_renewal": "tested below",
     "retrieval.service.IndexingService.is_current": "a truth value about the scope's own index",
     "retrieval.repository.add": "writes",
+    "retrieval.repository.mark_stale": "writes",
+    "retrieval.repository.stale_through": "a number of the scope's own index",
     "retrieval.repository.remove": "deletes; tested below",
     "retrieval.repository.mark_current": "writes a version",
-    "retrieval.repository.last_number": "numbers are shared by all enterprises, and mean nothing",
+    "retrieval.repository.next_number": "numbers are shared by all enterprises, and mean nothing",
 }
 # Where a name means something else than elsewhere.
 MEANT: dict[str, dict[str, list[Any]]] = {
     "memory.service.session_rows": {"kind": list(KINDS[1:]), "session_id": [None]},
     "memory.repository.reading.index_page": {"kind": list(KINDS[1:]), "session_id": [None]},
     "retrieval.repository.numbers_page": {"after": [0]},
+    "memory.repository.timeline.beside": {"at": [0], "later": [True]},
+    "memory.service.latest_summaries": {"limit": [10]},
 }
 
 
@@ -104,6 +139,9 @@ async def filled(tmp_path: Path) -> Any:
         )
         await write(api, lambda tx: keep_position(OURS, tx, "/x.jsonl", {"at": 1}, 1))
         await write(api, forget_nothing)
+        given = [("prompt", new_id(), "0123456789abcdef")]
+        await write(api, lambda tx: note_given(OURS, tx, "session-one", given, "SessionStart", 1))
+        await write(api, distil)
         await write(api, make_their_enterprise)
         yield api
 
@@ -112,6 +150,41 @@ def forget_nothing(tx: Tx) -> None:
     """A mark that something is not to come back, while all of it stays."""
     [session_id] = column(tx, "SELECT id FROM sessions")
     keep_out(OURS, tx, session_id, 0, now_ms())
+
+
+def distil(tx: Tx) -> None:
+    """A summary and a learning of ours, and a use of them."""
+    [session_id] = column(tx, "SELECT id FROM sessions")
+    [project_id] = column(tx, "SELECT id FROM projects")
+    said: dict[str, Any] = {"session_id": session_id, "title": WORD, "occurred_at": now_ms()}
+    summary = SessionSummary(
+        **said,
+        content=WORD,
+        key_points=(WORD,),
+        action_items=(),
+        details={},
+        covers={},
+        model_used="extractive",
+        quality=0.5,
+    )
+    learning = NewLearning(
+        **said,
+        project_id=project_id,
+        category="general",
+        description=WORD,
+        fingerprint="f",
+        context={},
+        examples=(),
+        tags=(),
+        refs=(),
+        confidence=0.5,
+        importance=0.5,
+    )
+    refs = [
+        EntityRef("summary", memory.save_summary(OURS, tx, summary)),
+        EntityRef("learning", memory.save_learning(OURS, tx, learning)[0]),
+    ]
+    memory.note_use(OURS, tx, refs, now_ms())
 
 
 def make_their_enterprise(tx: Tx) -> None:
@@ -148,6 +221,7 @@ def all_of_ours(tx: Tx) -> Known:
     return Known(
         {
             "event_ids": [column(tx, "SELECT event_id FROM ingested_events")],
+            "event_id": column(tx, "SELECT event_id FROM ingested_events"),
             "keys_by_session": [{session: [key for _, key in keys] for session, _ in keys}],
             "agent": ["claude-code"],
             "agent_session": ["session-one"],
@@ -160,9 +234,21 @@ def all_of_ours(tx: Tx) -> Known:
             "project_id": [None, *column(tx, "SELECT id FROM projects")],
             "after": [None],
             "limit": [1000],
+            "messages": [20],
+            "given": [frozenset()],
+            "told": [()],
+            "shorts": [[it[:8] + it[-4:] for found in ids.values() for it in found]],
+            "ask": [
+                Ask(project_id=it, query=query, now=now_ms())
+                for it in column(tx, "SELECT id FROM projects")
+                for query in (None, WORD)
+            ],
             "table": list(TABLES[1:]),
             "table_name": list(TABLES[1:]),
             "kind": list(KINDS),
+            "summary_id": ids["summary"],
+            "category": [None],
+            "ref": [EntityRef("summary", each) for each in ids["summary"]],
             "entity_id": [each for found in ids.values() for each in found],
             "since": [0],
             "key": ["ledger"],
@@ -239,6 +325,10 @@ def combinations(name: str, function: Any, known: Known, bound: bool) -> Iterato
 def is_nothing(answer: Any) -> bool:
     if hasattr(answer, "hits"):
         return answer.hits == () and answer.total == 0
+    if hasattr(answer, "items") and hasattr(answer, "omitted"):
+        return answer.text == "" and answer.items == () and answer.omitted == 0
+    if isinstance(answer, tuple):
+        return all(map(is_nothing, answer))
     if hasattr(answer, "documents"):
         return answer.documents == answer.title_tokens == answer.body_tokens == 0
     if isinstance(answer, dict):
@@ -333,7 +423,6 @@ async def test_search_statistics_are_an_enterprises_own(filled: Api) -> None:
 
 
 async def test_one_cannot_erase_or_unindex_the_others(filled: Api) -> None:
-    from claude_mem.domains.memory import service as memory
     from claude_mem.domains.retrieval import repository as documents
 
     known = await read(filled, all_of_ours)
@@ -343,17 +432,29 @@ async def test_one_cannot_erase_or_unindex_the_others(filled: Api) -> None:
     indexing = filled.system.parts.state["indexing"]
     await write(filled, lambda tx: memory.erase(THEIRS, tx, erasable))
     [ours, _] = known.values["session_id"]
+    await write(filled, lambda tx: memory.withdraw(THEIRS, tx, ours))
+    await write(filled, lambda tx: memory.replace_learnings(THEIRS, tx, ours, []))
     await write(filled, lambda tx: memory.empty_session(THEIRS, tx, ours))
     await write(filled, lambda tx: indexing.remove(THEIRS, tx, refs))
     await write(filled, lambda tx: documents.remove(THEIRS, tx, numbers))
     await write(filled, lambda tx: indexing.rebuild(THEIRS, tx, []))
+    await write(filled, lambda tx: indexing.start_renewal(THEIRS, tx))
+    assert await write(filled, lambda tx: indexing.finish_renewal(THEIRS, tx))
     assert await state(filled) == before
     search = filled.system.parts.state["search"]
     assert (await search.search(OURS, Query(WORD))).total > 0
 
 
 async def state(api: Api) -> dict[str, Any]:
-    names = [*TABLES, "natural_keys", "change_journal", "search_documents", "projects"]
+    names = [
+        *TABLES,
+        "learning_sources",
+        "entity_use",
+        "natural_keys",
+        "change_journal",
+        "search_documents",
+        "projects",
+    ]
     return {
         name: await read(
             api,

@@ -147,11 +147,26 @@ async def test_a_stop_hook_that_names_a_pipe_ends_no_jobs(bench: Bench, tmp_path
     }
     await bench.capture.accept(SCOPE, [event])
     await bench.capture.drain_all()
-    assert await bench.rows("task_type, status") == [("transcript.catch_up", "pending")]
+    assert ("transcript.catch_up", "pending") in await bench.rows("task_type, status")
     catch_up = CatchUp(bench.capture, bench.database, bench.queue, enabled=True)
 
-    async def over() -> bool:
-        return await bench.rows("task_key") == []
+    async def nothing(_scope: Scope, _job: Job) -> None:
+        return None
 
-    async with bench.running(**{"transcript.catch_up": catch_up.run}):
+    async def over() -> bool:
+        return ("transcript.catch_up",) not in await bench.rows("task_type")
+
+    handlers = {"transcript.catch_up": catch_up.run, "session.summarise": nothing}
+    async with bench.running(**handlers):
         await bench.until(over)
+
+
+@pytest.mark.parametrize(
+    ("part", "asked", "seconds"),
+    [("spool", 60, 15.0), ("spool", 9, 9.0), ("spool", None, 2.0), ("inbox", 60, 2.0)],
+)
+def test_a_full_store_says_when_the_spool_is_read_again(
+    part: str, asked: int | None, seconds: float
+) -> None:
+    assert module.pause_after(part, StoreFull("the disk is full", retry_after=asked)) == seconds
+    assert module.pause_after(part, ValueError("something else")) == 2.0

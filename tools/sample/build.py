@@ -1,6 +1,6 @@
 """Builds the bundled sample from its sources: `python -m tools.sample.build [--out FOLDER]`.
 
-Owns the output folder's `transcripts/` and `facts.json`; writes nothing else. The same sources
+Owns the output folder's `transcripts/`, `facts.json` and `tasks.json`; writes nothing else. The same sources
 give the same bytes on every run.
 """
 
@@ -15,6 +15,7 @@ from typing import Any
 from tools.sample.compose import Composer, slug_of
 from tools.sample.facts import facts_document
 from tools.sample.source import load_session
+from tools.sample.tasks import tasks_document
 from tools.sample.tools import World
 
 _HERE = Path(__file__).parent
@@ -36,7 +37,7 @@ def compose_all() -> dict[str, Composer]:
 
 
 def build(out: Path) -> None:
-    """Write the transcripts and facts.json under `out`, replacing those of an earlier build."""
+    """Write the transcripts, facts.json and tasks.json under `out`, replacing those of an earlier build."""
     transcripts = out / "transcripts"
     if transcripts.exists():
         shutil.rmtree(transcripts)
@@ -49,8 +50,12 @@ def build(out: Path) -> None:
             stem = folder / session / "subagents" / f"agent-{agent.lines.agent_id}"
             _write_lines(stem.with_suffix(".jsonl"), agent.lines.rows)
             _write(stem.with_suffix(".meta.json"), json.dumps(agent.meta, ensure_ascii=False))
-    document = facts_document(composers, _HERE / "questions.txt")
-    _write(out / "facts.json", json.dumps(document, ensure_ascii=False, indent=1) + "\n")
+    _write_document(out / "facts.json", facts_document(composers, _HERE / "questions.txt"))
+    _write_document(out / "tasks.json", tasks_document(composers, _HERE / "tasks.txt"))
+
+
+def _write_document(path: Path, document: dict[str, Any]) -> None:
+    _write(path, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
 
 
 def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:

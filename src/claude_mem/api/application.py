@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
@@ -12,10 +12,17 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 
 from claude_mem.api import errors
+from claude_mem.api.admin import router as admin_router
 from claude_mem.api.hot import HotPaths
 from claude_mem.api.middleware import Application, Authenticate, Gatekeeper
+from claude_mem.api.mounts import Mounted, Mounts
+from claude_mem.domains.capture.door import Doors
 from claude_mem.domains.capture.endpoints import router as capture_router
+from claude_mem.domains.capture.saving import router as saving_router
+from claude_mem.domains.context.endpoints import router as context_router
+from claude_mem.domains.intelligence.endpoints import router as intelligence_router
 from claude_mem.domains.memory.endpoints import router as memory_router
+from claude_mem.domains.memory.timeline_endpoints import router as timeline_router
 from claude_mem.domains.retrieval.endpoints import router as retrieval_router
 
 PREFIX = "/api/v1"
@@ -34,12 +41,17 @@ class Parts:
     health: Health
     lifespan: Callable[[FastAPI], Any]
     hosts: Sequence[str] = ("127.0.0.1", "localhost", "[::1]")
+    mounts: Mapping[str, Mounted] = field(default_factory=dict)
 
 
 def make_app(parts: Parts) -> Application:
     """The ASGI application, gatekeeper outermost."""
-    hot = HotPaths(make_api(parts), parts.state["capture"])
-    return Gatekeeper(hot, parts.authenticate, parts.hosts, parts.version)
+    hot = HotPaths(make_api(parts), Doors(parts.state["capture"], parts.state["context"]))
+    mounts = Mounts(hot, parts.mounts)
+    whole = Gatekeeper(mounts, parts.authenticate, parts.hosts, parts.version)
+    for mounted in parts.mounts.values():
+        mounted.attach(whole)
+    return whole
 
 
 def make_api(parts: Parts) -> FastAPI:
@@ -55,7 +67,16 @@ def make_api(parts: Parts) -> FastAPI:
     )
     for name, value in parts.state.items():
         setattr(app.state, name, value)
-    for router in (capture_router, memory_router, retrieval_router):
+    for router in (
+        capture_router,
+        context_router,  # before memory: a session's parts there take any name
+        intelligence_router,
+        memory_router,
+        retrieval_router,
+        timeline_router,
+        saving_router,
+        admin_router,
+    ):
         app.include_router(router, prefix=PREFIX, dependencies=[_BEARER])
     health = _health_router(parts.health)
     app.include_router(health, prefix=PREFIX)

@@ -11,9 +11,8 @@ from collections.abc import MutableMapping
 from typing import Any
 
 from claude_mem.api.middleware import Application, Receive, Send
-from claude_mem.domains.capture.door import project_dir, take_hook
+from claude_mem.domains.capture.door import Doors, project_dir, take_hook
 from claude_mem.domains.capture.endpoints import take_events
-from claude_mem.domains.capture.service import CaptureService
 from claude_mem.kernel.errors import AuthMissing, Detail, Forbidden, Invalid
 from claude_mem.kernel.scope import Scope
 
@@ -26,16 +25,18 @@ _PERMISSION = "events:write"
 class HotPaths:
     """An ASGI application around `app`, which gets every other request."""
 
-    def __init__(self, app: Application, capture: CaptureService) -> None:
+    def __init__(self, app: Application, doors: Doors) -> None:
         self._app = app
-        self._capture = capture
+        self._doors = doors
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] == "http" and scope["method"] == "POST":
             path = scope["path"]
             if path == _EVENTS:
-                answer = await take_events(self._capture, _caller(scope), await _body(receive))
+                answer = await take_events(
+                    self._doors.capture, _caller(scope), await _body(receive)
+                )
                 await _send(send, 202, b"application/json", answer)
                 return
             if path.startswith(_HOOKS) and self._is_whole(scope):
@@ -56,10 +57,10 @@ class HotPaths:
         event_id = headers[b"x-event-id"].decode("latin-1")
         moment = _moment(headers[b"x-event-time"])
         project = project_dir(headers.get(b"x-project-dir", b"").decode("latin-1"))
-        await take_hook(
-            self._capture, _caller(scope), agent, await _body(receive), event_id, moment, project
+        answer = await take_hook(
+            self._doors, _caller(scope), agent, await _body(receive), event_id, moment, project
         )
-        await _send(send, 200, b"text/plain", b"")
+        await _send(send, 200, b"application/json", answer)
 
 
 def _moment(digits: bytes) -> int:

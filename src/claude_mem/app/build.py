@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,15 @@ import structlog
 
 from claude_mem import __version__
 from claude_mem.adapters.local.gate import FolderGate
-from claude_mem.adapters.local.projects import ProjectResolver
+from claude_mem.adapters.local.memory import release
+from claude_mem.adapters.local.projects import ProjectResolver, branch_of
+from claude_mem.adapters.local.rendered import RenderedFiles
 from claude_mem.adapters.sqlite.database import SqliteDatabase
 from claude_mem.adapters.sqlite.inbox import SqliteInbox
 from claude_mem.adapters.sqlite.lexical import SqliteLexicalIndex
 from claude_mem.adapters.sqlite.queue import SqliteQueue
 from claude_mem.api.application import Parts
+from claude_mem.app import clearing, copies
 from claude_mem.app.migrate import ensure_current
 from claude_mem.app.settings import Settings
 from claude_mem.domains.access import service as access
@@ -27,6 +30,12 @@ from claude_mem.domains.access.service import LocalTokens
 from claude_mem.domains.capture.jobs import CatchUp, RebuildIndex
 from claude_mem.domains.capture.model import Limits
 from claude_mem.domains.capture.service import CaptureService, Engines
+from claude_mem.domains.context.answer import HookContext, Surroundings
+from claude_mem.domains.context.gather import Sources
+from claude_mem.domains.context.model import Options
+from claude_mem.domains.context.service import ContextService
+from claude_mem.domains.intelligence import jobs as summarising
+from claude_mem.domains.intelligence import service as intelligence
 from claude_mem.domains.memory import service as memory
 from claude_mem.domains.retrieval.service import IndexingService, SearchService
 from claude_mem.hook import spool
@@ -34,10 +43,12 @@ from claude_mem.hook.home import ensure_token
 from claude_mem.kernel.clock import now_ms, to_iso
 from claude_mem.kernel.errors import Unavailable
 from claude_mem.kernel.scope import Scope, local_scope
+from claude_mem.mcp.door import Door as McpDoor
+from claude_mem.mcp.tools import Tools as McpTools
 from claude_mem.ports.database import Tx
 from claude_mem.ports.inbox import Inbox
 from claude_mem.ports.queue import NewJob, Queue
-from claude_mem.worker.loop import Loop, Work
+from claude_mem.worker.loop import JobHandler, Loop, Work
 
 _DRAIN_ON_STOP_S = 20.0
 _WARN_FILL = 0.8
@@ -78,24 +89,69 @@ def build_local(settings: Settings) -> System:
     )
     catch_up = CatchUp(capture, database, queue, settings.catch_up)
     rebuild = RebuildIndex(database, indexing)
+    summarise = summarising.Summarise(
+        database,
+        indexing,
+        queue,
+        lambda scope, project_id: context.refresh(scope, project_id),
+    )
+    clear = clearing.Clearing(database, inbox, settings)
+    handlers: dict[str, JobHandler] = {
+        "transcript.catch_up": catch_up.run,
+        "index.rebuild": rebuild.run,
+        summarising.KIND: summarise.run,
+        clearing.KIND: clear.run,
+    }
     loop = Loop(
         Work(
             capture=capture,
             inbox=inbox,
             database=database,
             queue=queue,
-            handlers={"transcript.catch_up": catch_up.run, "index.rebuild": rebuild.run},
+            handlers=handlers,
             maintain=lambda: maintain(),
             spool=settings.spool,
             scope=scope,
         )
     )
 
+    mcp = McpDoor(McpTools(ProjectResolver()))
     counted = _Counted(database, scope)
+    search = SearchService(database, lexical, memory.get_many)
+    assembling = ContextService(Sources(search, intelligence.current_digest))
+    context = HookContext(
+        assembling,
+        Surroundings(
+            database=database,
+            rendered=RenderedFiles(settings.home),
+            project_keys=ProjectResolver(),
+            pending=lambda: waiting(),
+            catch_up=lambda: caught_up(),
+            branch=branch_of,
+        ),
+        Options(
+            at_start=settings.context,
+            budget=settings.context_budget,
+            at_prompt=settings.prompt_context,
+            prompt_budget=settings.prompt_budget,
+            threshold=settings.prompt_threshold,
+        ),
+    )
+
+    async def waiting() -> int:
+        """What was taken or spooled and is not rows yet; a spool counts as one."""
+        return await inbox.pending() + int((settings.spool / "active.jsonl").exists())
+
+    async def caught_up() -> None:
+        with suppress(Unavailable):  # a full disk: the spool is taken later
+            await loop.take_spool_now()
+        await capture.drain_all()
 
     async def maintain() -> None:
         await database.maintain()
         await inbox.maintain()
+        await asyncio.to_thread(copies.drop_stale, settings.home, now_ms())
+        await asyncio.to_thread(release)
         if gate.fill() >= _WARN_FILL:
             _log.warning("store.nearly_full", bytes=gate.size(), cap_mb=settings.max_store_mb)
 
@@ -146,6 +202,8 @@ def build_local(settings: Settings) -> System:
         finally:
             left = await loop.stop(_DRAIN_ON_STOP_S)
             _log.info("stopped", pending=left)
+            await mcp.close()
+            await context.settle()
             await inbox.close()
             await database.close()
 
@@ -153,16 +211,22 @@ def build_local(settings: Settings) -> System:
         version=__version__,
         state={
             "capture": capture,
+            "clearing": clear,
+            "context": context,
+            "assembling": assembling,
             "database": database,
             "inbox": inbox,
             "indexing": indexing,
+            "queue": queue,
+            "job_kinds": tuple(handlers),
             "take_spool": loop.take_spool_now,
             "maintain": maintain,
-            "search": SearchService(database, lexical, memory.get_many),
+            "search": search,
         },
         authenticate=LocalTokens(token).authenticate,
         health=health,
         lifespan=lifespan,
+        mounts={"/mcp": mcp},
     )
     return System(settings, parts, loop, inbox)
 

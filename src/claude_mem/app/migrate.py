@@ -14,12 +14,29 @@ import sqlean
 from sqlalchemy.engine import Connection
 
 from claude_mem.adapters.sqlite.connection import check_ours, make_engine, translate
+from claude_mem.app import copies
 from claude_mem.app.migrations import HEAD
 from claude_mem.kernel.clock import now_ms
 from claude_mem.kernel.errors import MemError, NewerDatabase
 
-READER_VERSION = 1
+READER_VERSION = 2
+_SUMMARISES = "0003"  # from this revision on a session is summed up, by a job that recording queues
+_SUMMARISE_ALL = """
+INSERT INTO task_queue (enterprise_id, id, task_type, task_key, payload_json, priority, status, run_at,
+                        retry_count, max_retries, created_at)
+SELECT enterprise_id, id, 'session.summarise', id, '{}', -1, 'pending', :now, 0, 5, :now FROM sessions WHERE TRUE
+ON CONFLICT DO NOTHING
+"""
 _SCRIPTS = Path(__file__).parent / "migrations"
+
+
+def is_current(path: Path) -> bool:
+    """Whether there is nothing to migrate; False where the file cannot be read: `ensure_current` says why."""
+    try:
+        revision, _ = _state(path)
+    except (sqlean.Error, MemError):
+        return False
+    return revision is not None and revision >= HEAD
 
 
 def ensure_current(path: Path) -> bool:
@@ -47,6 +64,9 @@ def ensure_current(path: Path) -> bool:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             try:
                 run(connection, "upgrade", "head")
+                if revision is not None and revision < _SUMMARISES:
+                    # What was recorded before is summed up too; here, so that a stop right after loses it not.
+                    connection.exec_driver_sql(_SUMMARISE_ALL, {"now": now_ms()})
                 connection.exec_driver_sql("COMMIT")
             except BaseException:
                 connection.exec_driver_sql("ROLLBACK")
@@ -74,6 +94,14 @@ def run(connection: Connection, direction: str, revision: str) -> None:
     config.attributes["connection"] = connection
     step: Any = command.upgrade if direction == "upgrade" else command.downgrade
     step(config, revision)
+
+
+def revision_of(raw: Any) -> str | None:
+    """The schema revision of an open database; None when it has none."""
+    if not raw.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
+        return None
+    row = raw.execute("SELECT version_num FROM alembic_version").fetchone()
+    return str(row[0]) if row else None
 
 
 def _state(path: Path) -> tuple[str | None, int]:
@@ -115,3 +143,4 @@ def _keep_copy(path: Path, revision: str) -> None:
         copy.close()
         source.close()
     target.chmod(0o600)
+    copies.drop_stale(path.parent, now_ms())  # the one before it is of no use any more

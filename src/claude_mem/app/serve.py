@@ -24,7 +24,13 @@ from claude_mem.app import settings as settings_module
 from claude_mem.app.settings import Settings
 from claude_mem.hook.home import default_home, ensure_token, make_private_folder, write_private
 from claude_mem.kernel.clock import now_ms, to_iso
-from claude_mem.kernel.errors import ForeignDatabase, Invalid, MemError, NewerDatabase
+from claude_mem.kernel.errors import (
+    DatabaseDamaged,
+    ForeignDatabase,
+    Invalid,
+    MemError,
+    NewerDatabase,
+)
 from claude_mem.worker.launch import keep_supervised
 from claude_mem.worker.layout import Layout
 from claude_mem.worker.locks import ProcessLock
@@ -60,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _serve(settings)
     except PortTaken as error:
         return _refuse(error, PORT_TAKEN)
-    except (ForeignDatabase, NewerDatabase, Invalid) as error:
+    except (DatabaseDamaged, ForeignDatabase, NewerDatabase, Invalid) as error:
         return _refuse(error, REFUSED)
     finally:
         lock.release()
@@ -82,6 +88,7 @@ def _serve(settings: Settings) -> int:
     from claude_mem.api.application import make_app
     from claude_mem.app import logs
     from claude_mem.app.build import build_local
+    from claude_mem.worker.deadline import DeadlineProtocol
 
     files = Layout(settings.home)
     logs.configure(files.worker_log, settings.log_level)
@@ -89,6 +96,7 @@ def _serve(settings: Settings) -> int:
     check_library()
     # Many short Python steps share the interpreter with the writer threads: hand over often.
     sys.setswitchinterval(0.001)
+    _migrate_apart(settings.database)
     tcp, port = _bind_tcp(settings)
     unix, address = _bind_unix(settings.home)
     try:
@@ -130,7 +138,7 @@ def _serve(settings: Settings) -> int:
         uvicorn.Config(
             make_app(system.parts),
             loop="uvloop" if sys.platform != "win32" else "asyncio",
-            http="httptools",
+            http=DeadlineProtocol,
             ws="none",
             lifespan="on",
             log_config=None,
@@ -156,6 +164,26 @@ def _serve(settings: Settings) -> int:
         stopping.set()
         _withdraw(files, address)
     return STOPPED if server.started else 1
+
+
+def _migrate_apart(path: Path) -> None:
+    """Migrate in a child: what that loads, a fifth of the memory, is needed once, and a worker lives for weeks.
+
+    To be called before any thread is started. What goes wrong there goes wrong again in the caller, which reports it.
+    """
+    from claude_mem.app.migrate import ensure_current, is_current
+
+    if is_current(path):
+        return
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            ensure_current(path)
+            status = 0
+        finally:
+            os._exit(status)
+    os.waitpid(child, 0)
 
 
 def _bind_tcp(settings: Settings) -> tuple[socket.socket, int]:

@@ -26,6 +26,8 @@ RANGES = {
     "inbox_bound": (1_000, 100_000_000),
     "batch_size": (1, 10_000),
     "keep_output_chars": (1_000, 1_000_000),
+    "context_budget": (200, 8_000),
+    "prompt_budget": (200, 4_000),
 }
 
 
@@ -43,6 +45,11 @@ class Settings:
     batch_size: int = 500  # events a transaction
     catch_up: bool = True  # read the agent's own transcript for assistant texts and token counts
     keep_output_chars: int = 16_000  # of a tool's output: head and tail that are kept
+    context: bool = True  # give a new session what is known of its project
+    context_budget: int = 1_200  # tokens it may cost
+    prompt_context: bool = True  # give a prompt what is remembered about it
+    prompt_budget: int = 800  # tokens it may cost
+    prompt_threshold: float = 0.35  # relevance from which something is given with a prompt
 
     @property
     def host(self) -> str:
@@ -104,6 +111,8 @@ def _convert(name: str, raw: Any, default: Any, source: str) -> Any:
         raise _fault(name, source, f"expected true or false, got {raw!r}")
     if isinstance(default, int):
         return _whole_number(name, raw, source)
+    if isinstance(default, float):
+        return _share(name, raw, source)
     if not isinstance(raw, str):
         raise _fault(name, source, f"expected text, got {raw!r}")
     if name == "log_level" and raw not in LEVELS:
@@ -120,6 +129,16 @@ def _whole_number(name: str, raw: Any, source: str) -> int:
         value = None
     if type(value) is not int or not low <= value <= high:
         raise _fault(name, source, f"expected a whole number from {low} to {high}, got {raw!r}")
+    return value
+
+
+def _share(name: str, raw: Any, source: str) -> float:
+    try:
+        value = float(raw) if not isinstance(raw, bool) else -1.0
+    except (TypeError, ValueError):
+        value = -1.0
+    if not 0.0 <= value <= 1.0:
+        raise _fault(name, source, f"expected a number from 0 to 1, got {raw!r}")
     return value
 
 

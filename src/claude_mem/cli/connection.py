@@ -49,6 +49,12 @@ def worker_client(home: Path, *, as_json: bool, timeout: float = 30.0) -> Iterat
 
 
 def _next_step(error: ApiError) -> str:
+    if error.code == "RESOURCE_NOT_FOUND" and _is_about_project(error):
+        return "name one of those with --project, by its name, path or id"
     if error.retry_after is not None and error.code not in _STEPS:
         return f"try again in {error.retry_after:g} s"
     return _STEPS.get(error.code, f"`claude-mem logs` tells more about request {error.request_id}")
+
+
+def _is_about_project(error: ApiError) -> bool:
+    return any(it.get("field") == "project" for it in error.details)

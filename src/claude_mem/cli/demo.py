@@ -73,12 +73,14 @@ def _own_transcripts() -> Path | None:
 
 
 def _load(home: Path, folder: Path, name: str) -> None:
-    from claude_mem.cli.import_ import run_import
+    from claude_mem.cli.import_ import follows, run_import
 
     report: dict[str, Any] = run_import(home, folder)
     console().print(
         f"Loaded {name}: {report['new']} new events, {report['known']} known, from {report['files']} files."
     )
+    if report["to_summarise"]:
+        console().print(follows(report))
 
 
 def _search(client: Any) -> None:

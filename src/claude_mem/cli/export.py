@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from enum import StrEnum
@@ -97,6 +98,8 @@ def _write(
 ) -> int:
     """Write every row; returns how many. On a terminal a bar tells how far it is of `total`."""
     shape = as_markdown if format_ is Format.MD else _as_line
+    if format_ is Format.MD:
+        rows = by_session(rows)
     to_screen = target is sys.stdout.buffer or not sys.stderr.isatty()
     count = 0
     with nullcontext(_unwatched) if to_screen else _bar(total) as tell:
@@ -137,9 +140,33 @@ _TITLES = {
     "observation": "title",
     "code_change": "file_path",
     "summary": "title",
+    "learning": "title",
 }
+_NO_SESSION = 1 << 62
 _FENCED = frozenset({"observation", "code_change"})
 _BACKTICKS = re.compile("`{3,}")
+
+
+def by_session(rows: Iterator[bytes]) -> Iterator[bytes]:
+    """The rows with each session followed by what it holds, as it happened; what belongs to none comes last.
+
+    An export comes kind by kind. The rows wait in a file without a name, and only where they lie in memory.
+    """
+    places: list[tuple[int, str, bool, str, str, int]] = []
+    order: dict[str, int] = {}
+    with tempfile.TemporaryFile() as file:
+        for line in rows:
+            row = json.loads(line)
+            own, session = row.get("kind") == "session", row.get("session_id")
+            if own:
+                order[row["id"]] = len(order)
+            rank = order.get(row["id"] if own else session, _NO_SESSION)
+            when = str(row.get("occurred_at") or row.get("created_at") or "")
+            places.append((rank, str(session or ""), not own, when, str(row["id"]), file.tell()))
+            file.write(line + b"\n")
+        for *_, at in sorted(places):
+            file.seek(at)
+            yield file.readline()[:-1]
 
 
 def as_markdown(line: bytes) -> bytes:
@@ -154,7 +181,9 @@ def as_markdown(line: bytes) -> bytes:
         f"{'#' if kind == 'session' else '##'} {title}",
         f"*{' · '.join(filter(None, about))}*",
     ]
-    body = str(row.get("content") or row.get("diff") or row.get("summary") or "").strip()
+    body = str(
+        row.get("content") or row.get("description") or row.get("diff") or row.get("summary") or ""
+    ).strip()
     if body and kind in _FENCED:
         longest = max((len(run) for run in _BACKTICKS.findall(body)), default=2)
         body = "\n".join(("`" * (longest + 1), body, "`" * (longest + 1)))

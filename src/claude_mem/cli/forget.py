@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from claude_mem.cli.connection import worker_client
 from claude_mem.cli.output import USAGE, emit, fail
+
+REMOVE_COPIES = "claude-mem db drop-copies"
 
 
 class What(StrEnum):
@@ -20,6 +22,7 @@ class What(StrEnum):
     OBSERVATION = "observation"
     SUMMARY = "summary"
     CODE_CHANGE = "code_change"
+    LEARNING = "learning"
 
 
 def register(app: typer.Typer) -> None:
@@ -65,7 +68,26 @@ def forget(
     if not yes:
         typer.confirm(f"Forget {what} {identifier or ''}for good?".replace("  ", " "), abort=True)
     with worker_client(default_home(), as_json=as_json) as client:
-        gone = client.forget(what, entity_id=identifier, project=project)
-    data = {"ok": True, "forgotten": gone}
-    shown = ", ".join(f"{count} {kind}" for kind, count in gone.items()) or "nothing"
-    emit(data, lambda out: out.print(f"Forgotten: {shown}."), as_json)
+        body = {"what": what, "id": identifier, "project": project}
+        answer = client.request("POST", "/forget", json=body)
+    gone, cleared, copies = answer["forgotten"], answer["cleared"], answer["copies"]
+    data = {"ok": True, "forgotten": gone, "cleared": cleared, "copies": copies}
+    if copies:
+        data["next_step"] = REMOVE_COPIES
+    shown = ", ".join(_counted(kind, count) for kind, count in gone.items()) or "nothing"
+
+    def show(out: Any) -> None:
+        out.print(f"Forgotten: {shown}.")
+        if not cleared:
+            out.print("Its last bytes leave the files when the worker is idle: they are large.")
+        if copies:
+            out.print(f"Damaged files that were kept may still hold it: {', '.join(copies)}.")
+            out.print(f"Away with them, once nothing is missing: {REMOVE_COPIES}")
+
+    emit(data, show, as_json)
+
+
+def _counted(kind: str, count: int) -> str:
+    name = kind.replace("_", " ")
+    many = f"{name.removesuffix('y')}ies" if name.endswith("y") else f"{name}s"
+    return f"{count} {name if count == 1 else many}"

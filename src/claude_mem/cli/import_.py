@@ -4,6 +4,7 @@ claude-mem.
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from claude_mem.cli.import_run import Choice, Progress
 
+_DERIVED = ("summaries", "learnings")  # made in the background, a little later
+_LONG_LINE = 1 << 20
 _BYTES = ("B", "KB", "MB", "GB", "TB")
 
 
@@ -143,6 +146,24 @@ def _check_sources(path: Path | None, upstream: Path | None, *, as_json: bool) -
         step = f"claude-mem import --upstream {path}"
         said = f"{path} is a database, not a transcript"
         fail(said, step, code="IS_A_DATABASE", as_json=as_json, status=USAGE)
+    if path is not None and path.is_file() and _is_export(path):
+        step = (
+            "copy the data folder while no worker runs (claude-mem stop), or import the transcripts"
+        )
+        said = f"{path} is an export, which is to be read, and cannot be taken in again"
+        fail(said, step, code="IS_AN_EXPORT", as_json=as_json, status=USAGE)
+
+
+def _is_export(path: Path) -> bool:
+    """Whether a file is what `claude-mem export` wrote: its first line is a row, and no event of a session."""
+    from claude_mem.domains.capture.transcripts.files import open_regular
+
+    try:
+        with open_regular(path) as file:
+            row = json.loads(file.readline(_LONG_LINE))
+    except (OSError, ValueError):  # the import names what it cannot read
+        return False
+    return isinstance(row, dict) and {"kind", "id", "version"} <= set(row) and "type" not in row
 
 
 def _is_database(path: Path) -> bool:
@@ -229,8 +250,13 @@ def render(out: Console, report: dict[str, Any]) -> None:
     if not report["dry_run"]:
         out.print(f"{report['new']} were new, {report['known']} were there already.")
     if report["added"]:
-        added = ", ".join(f"{count} {_words(name)}" for name, count in report["added"].items())
+        counts = {
+            name: count for name, count in report["added"].items() if count or name not in _DERIVED
+        }
+        added = ", ".join(f"{count} {_words(name, count)}" for name, count in counts.items())
         out.print(f"Added: {added}.", markup=False)
+    if report["to_summarise"]:
+        out.print(follows(report), markup=False)
     if report["indexed"] is False:
         out.print("[yellow]Not everything is indexed yet; that goes on in the background.[/]")
     _table(out, "Events", report["by_type"])
@@ -251,6 +277,14 @@ def render(out: Console, report: dict[str, Any]) -> None:
         out.print("Next:  claude-mem search your words", markup=False)
 
 
+def follows(report: dict[str, Any]) -> str:
+    """What is still to come of an import that took in something new."""
+    count = report["to_summarise"]
+    return (
+        f"Summaries and learnings follow in the background ({count} session{'s' * (count != 1)})."
+    )
+
+
 def _table(out: Console, title: str, counts: dict[str, int]) -> None:
     from rich.table import Table
 
@@ -263,8 +297,11 @@ def _table(out: Console, title: str, counts: dict[str, int]) -> None:
     out.print(table)
 
 
-def _words(name: str) -> str:
-    return name.replace("_", " ")
+def _words(table: str, count: int) -> str:
+    name = table.replace("_", " ")
+    if count != 1:
+        return name
+    return f"{name[:-3]}y" if name.endswith("ies") else name[:-1]
 
 
 def _size(count: float) -> str:

@@ -166,7 +166,8 @@ class Import:
         """Wait for the index if wished, and tell what happened (without `ok` and times).
 
         `new` and `known` are events by their ids; `added` are rows, of which an event that was
-        captured live makes no second one. `indexed` and `added` are None when nobody waited.
+        captured live makes no second one. `to_summarise`: sessions whose summaries follow.
+        `indexed` and `added` are None when nobody waited.
         """
         self.save()
         client = self._sender.client
@@ -184,6 +185,7 @@ class Import:
             "opted_out": report.opted_out,
             "files_left_out": report.files_left_out,
             "sessions": len(report.sessions),
+            "to_summarise": len(report.sessions) if self._sender.new and client else 0,
             "events": report.events,
             "by_type": dict(report.by_type.most_common()),
             "new": self._sender.new,

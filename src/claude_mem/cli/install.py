@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from claude_mem.hook.installation import Done
+    from claude_mem.hook.mcp_registration import Registered
 
 
 class Scope(StrEnum):
@@ -36,6 +37,8 @@ class _Plan:
     root: Path | None  # of the git working tree, in project scope
     foreign: Path | None = None  # another program's database, left alone
     warnings: list[str] = field(default_factory=list)
+    project: Path | None = None  # whose servers get ours, in project scope
+    server: tuple[Registered, bool] | None = None  # what was done with the MCP server; wanted?
 
 
 def register(app: typer.Typer) -> None:
@@ -56,10 +59,14 @@ def install(
         list[str] | None, typer.Option(metavar="EVENT", help="Leave this one out (repeatable).")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done.")] = False,
+    mcp: Annotated[
+        bool, typer.Option("--mcp/--no-mcp", help="Offer the memory tools (MCP server).")
+    ] = True,
     start: Annotated[bool, typer.Option("--start/--no-start", help="Start the worker.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Write the hooks into Claude Code's settings; what is there stays, and a backup is kept."""
+    from claude_mem.cli.mcp import foreign_note, place_server
     from claude_mem.hook import installation, interpreter
     from claude_mem.hook.settings_file import SettingsError
     from claude_mem.worker.launch import supervisor_argv
@@ -70,11 +77,15 @@ def install(
         plan.warnings += _warnings(plan)
         python = interpreter.choose()
         dry = installation.install(plan.home, plan.settings, python.path, chosen, dry_run=True)
+        server = place_server(plan.home, python.path, plan.project, wanted=mcp, dry_run=True)
         if dry_run:
+            plan.server = (server, mcp)
             _report(plan, dry, python.path, None, as_json=as_json, dry_run=True)
             return
         installation.prepare_home(plan.home, supervisor_argv(plan.home))
         done = installation.install(plan.home, plan.settings, python.path, chosen)
+        plan.server = (place_server(plan.home, python.path, plan.project, wanted=mcp), mcp)
+        plan.warnings += [foreign_note(server)] if server.foreign else []
     except SettingsError as error:
         step = "mend the file and run the command again; nothing was changed"
         fail(str(error), step, code="SETTINGS_REFUSED", as_json=as_json)
@@ -105,7 +116,7 @@ def uninstall(
 ) -> None:
     """Take out exactly what install put in. The memory stays."""
     del yes
-    from claude_mem.hook import git, installation
+    from claude_mem.hook import git, installation, mcp_registration
     from claude_mem.hook.home import default_home
     from claude_mem.hook.settings_file import SettingsError
 
@@ -113,10 +124,15 @@ def uninstall(
     settings, root = _settings_path(scope)
     excluded = installation.noted_exclude(home, settings)
     try:
+        project = _project(scope, root)
+        config, key = mcp_registration.config_path(), str(project) if project else None
         done = installation.uninstall(home, settings)
+        server = mcp_registration.uninstall(home, config, key)
         if excluded is not None and root is not None:
             git.include_again(root, settings, excluded)
         purged = purge_hook and installation.purge_hook(home)
+        if purged:
+            mcp_registration.purge_server(home)
     except SettingsError as error:
         step = "mend the file and run the command again; nothing was changed"
         fail(str(error), step, code="SETTINGS_REFUSED", as_json=as_json)
@@ -125,8 +141,9 @@ def uninstall(
         fail(f"could not uninstall: {error}", step, code="NOT_WRITABLE", as_json=as_json)
     data = {
         "ok": True,
-        "changed": done.changed,
+        "changed": done.changed or server.changed,
         "settings": str(settings),
+        "mcp": {"config": str(config), "removed": server.changed},
         "removed_events": list(done.events),
         "removed_file": done.removed_file,
         "backup": str(done.backup) if done.backup else None,
@@ -139,6 +156,8 @@ def uninstall(
             out.print(f"Hooks taken out of {settings} ({len(done.events)} events).", markup=False)
         else:
             out.print(f"No hooks of ours in {settings}.", markup=False)
+        if server.changed:
+            out.print(f"MCP server taken out of {config}.", markup=False)
         out.print(f"The memory stays in {home}; `claude-mem stop` ends the worker.", markup=False)
 
     emit(data, show, as_json)
@@ -155,17 +174,33 @@ def _settings_path(scope: Scope) -> tuple[Path, Path | None]:
     return (root or here) / ".claude" / "settings.local.json", root
 
 
+def _project(scope: Scope, root: Path | None) -> Path | None:
+    """What the client knows the project by, in project scope."""
+    return (root or Path.cwd()) if scope is Scope.PROJECT else None
+
+
 def _plan(scope: Scope, *, yes: bool, as_json: bool) -> _Plan:
     """Decide on the data folder: another program's database is never touched."""
-    from claude_mem.hook.home import DATABASE, SECOND_HOME, default_home, is_foreign_database
+    from claude_mem.hook.home import (
+        DATABASE,
+        SECOND_HOME,
+        default_home,
+        is_damaged_database,
+        is_foreign_database,
+    )
 
     settings, root = _settings_path(scope)
+    project = _project(scope, root)
     home = default_home()
     foreign = home / DATABASE
+    if is_damaged_database(foreign):
+        said = f"the first page of {foreign} is damaged, or it never was a database"
+        step = "claude-mem db recover; or choose another data folder with CLAUDE_MEM_HOME"
+        fail(said, step, code="DAMAGED_DATABASE", as_json=as_json)
     if not is_foreign_database(foreign):
         above = home.parent / DATABASE
         moved = home.name == SECOND_HOME and is_foreign_database(above)
-        return _Plan(home, settings, root, foreign=above if moved else None)
+        return _Plan(home, settings, root, foreign=above if moved else None, project=project)
     second = home / SECOND_HOME
     if is_foreign_database(second / DATABASE):
         step = "choose another data folder with CLAUDE_MEM_HOME"
@@ -177,7 +212,7 @@ def _plan(scope: Scope, *, yes: bool, as_json: bool) -> _Plan:
             step = f"run again with --yes to use {second}, or set CLAUDE_MEM_HOME"
             fail(said, step, code="FOREIGN_DATABASE", as_json=as_json)
         typer.confirm(f"{said}. Use {second} instead?", default=True, abort=True)
-    return _Plan(second, settings, root, foreign=foreign)
+    return _Plan(second, settings, root, foreign=foreign, project=project)
 
 
 def _events(plan: _Plan, only: str | None, without: list[str], *, as_json: bool) -> tuple[str, ...]:
@@ -201,7 +236,13 @@ def _events(plan: _Plan, only: str | None, without: list[str], *, as_json: bool)
 
 def _warnings(plan: _Plan) -> list[str]:
     """What in the settings around works against us. Raises SettingsError for the target only."""
-    from claude_mem.hook.settings_file import SettingsError, ours_in, read_settings, upstream_signs
+    from claude_mem.hook.settings_file import (
+        SettingsError,
+        has_own_plugin,
+        ours_in,
+        read_settings,
+        upstream_signs,
+    )
 
     user, _ = _settings_path(Scope.USER)
     folder = (plan.root or Path.cwd()) / ".claude"
@@ -223,6 +264,8 @@ def _warnings(plan: _Plan) -> list[str]:
             found.append(f"{path} switches all hooks off (disableAllHooks): nothing is recorded")
         if path != plan.settings and ours_in(settings):
             found.append(f"{path} has our hooks too: one of the two is enough")
+        if has_own_plugin(settings):
+            found.append(f"{path} has our plugin on: its hooks stay silent from now on")
     return found
 
 
@@ -264,9 +307,11 @@ def _report(
     as_json: bool,
     dry_run: bool = False,
 ) -> None:
+    from claude_mem.cli.mcp import describe
+
     data = {
         "ok": True,
-        "changed": done.changed,
+        "changed": done.changed or bool(plan.server and plan.server[0].changed),
         "dry_run": dry_run,
         "settings": str(done.settings),
         "events": list(done.events),
@@ -277,6 +322,7 @@ def _report(
         "foreign_database": str(plan.foreign) if plan.foreign else None,
         "import_command": _import_command(plan.foreign) if plan.foreign else None,
         "warnings": plan.warnings,
+        "mcp": describe(plan.server[0], wanted=plan.server[1]) if plan.server else None,
         "worker": worker,
     }
 
@@ -287,6 +333,8 @@ def _report(
         out.print(f"Hooks {said} in {done.settings}: {', '.join(done.events)}", markup=False)
         if done.backup:
             out.print(f"Backup: {done.backup}", markup=False)
+        if plan.server and plan.server[1] and not plan.server[0].foreign:
+            out.print(f"Tools:  MCP server claude-mem in {plan.server[0].config}", markup=False)
         out.print(f"Data:   {plan.home}", markup=False)
         if plan.foreign:
             out.print(

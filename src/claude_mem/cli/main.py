@@ -11,13 +11,18 @@ from typer.exceptions import TyperException
 
 from claude_mem import __version__
 from claude_mem.cli import (
+    context,
+    db,
     demo,
+    doctor,
     export,
     forget,
     import_,
     install,
     logs,
+    mcp,
     pause,
+    plugin,
     search,
     start,
     status,
@@ -49,7 +54,10 @@ def root(
     """Memory for coding agents."""
 
 
-for _command in (install, start, status, logs, search, import_, export, forget, pause, demo):
+for _command in (
+    *(install, plugin, mcp, start, status, logs),
+    *(search, context, import_, export, forget, pause, doctor, db, demo),
+):
     _command.register(app)
 
 

@@ -56,7 +56,8 @@ def search(
         str | None, typer.Option(help="Only this project (name, path or id).")
     ] = None,
     kind: Annotated[
-        str | None, typer.Option("--type", help="prompt, observation, summary or learning.")
+        str | None,
+        typer.Option("--type", help="prompt (replies too), observation, summary or learning."),
     ] = None,
     tool: Annotated[
         str | None, typer.Option(help="Only what this tool gave, such as Bash.")
@@ -83,6 +84,10 @@ def search(
             until=until,
             limit=limit,
         )
+        if project is not None and not result["results"]:
+            # Nothing there, or no such project? The list of its sessions refuses an unknown one.
+            client.request("GET", "/sessions", params={"project": project, "limit": 1})
+    result = {"ok": True, **result}
     emit(result, lambda out: render(out, result), as_json)
 
 
@@ -103,7 +108,7 @@ def render(out: Console, result: dict[str, Any]) -> None:
         head.append(hit.get("title") or hit["type"], style="bold")
         out.print(head)
         facts = (
-            "reply" if hit.get("subtype") == "assistant" else hit["type"],
+            "prompt (reply)" if hit.get("subtype") == "assistant" else hit["type"],
             when,
             hit.get("project") or "",
             f"score {hit['relevance_score']:.2f}",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,6 +12,8 @@ import typer
 from claude_mem.cli.output import emit, fail
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from claude_mem.app.settings import Settings
     from claude_mem.worker.control import Started, Stopped
 
@@ -28,7 +33,9 @@ def start(timeout: Timeout = 10.0, as_json: Json = False) -> None:
     from claude_mem.worker import control
 
     settings = load_settings(as_json=as_json)
-    show_started(control.start(settings.home, timeout, port=settings.port), as_json=as_json)
+    started = control.start(settings.home, timeout, port=settings.port)
+    _keep_hook_current(settings.home, started)
+    show_started(started, as_json=as_json)
 
 
 def restart(timeout: Timeout = 10.0, as_json: Json = False) -> None:
@@ -36,7 +43,9 @@ def restart(timeout: Timeout = 10.0, as_json: Json = False) -> None:
     from claude_mem.worker import control
 
     settings = load_settings(as_json=as_json)
-    show_started(control.restart(settings.home, timeout, port=settings.port), as_json=as_json)
+    started = control.restart(settings.home, timeout, port=settings.port)
+    _keep_hook_current(settings.home, started)
+    show_started(started, as_json=as_json)
 
 
 def stop(timeout: Timeout = 35.0, as_json: Json = False) -> None:
@@ -59,6 +68,33 @@ def stop(timeout: Timeout = 35.0, as_json: Json = False) -> None:
     pending = waiting(Layout(home).inbox)
     data = {"ok": True, "state": stopped.state, "inbox_pending": pending}
     emit(data, lambda out: out.print(_stopped_text(stopped, pending)), as_json)
+
+
+def _keep_hook_current(home: Path, started: Started) -> None:
+    """Let the data folder hold this program's hook and the plan to start it: the plugin needs them.
+
+    A newer program's are left alone. What cannot be written is no reason to have no worker.
+    """
+    from claude_mem import __version__
+    from claude_mem.hook.bundle import installed_version
+    from claude_mem.hook.installation import prepare_home
+    from claude_mem.worker.launch import supervisor_argv
+
+    if started.problem is not None or started.version != __version__:
+        return
+    if installed_version(home) == __version__ and _plan_holds(home):
+        return
+    with suppress(OSError):
+        prepare_home(home, supervisor_argv(home))
+
+
+def _plan_holds(home: Path) -> bool:
+    """Whether the program is still where the hook's plan to start it says."""
+    try:
+        plan = json.loads((home / "hook" / "launch.json").read_bytes())
+        return os.access(plan["argv"][0], os.X_OK)
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def load_settings(*, as_json: bool) -> Settings:

@@ -53,6 +53,7 @@ def status(
     data: dict[str, Any] = {"ok": not down, **found.as_dict(), "inbox_pending": pending}
     data["problem"] = _as_dict(problem)
     data["hooks"] = installed_hooks(settings.home)
+    data["plugin"] = plugin_state(settings.home)
     emit(data, lambda out: _render(out, found, data, problem), as_json)
 
 
@@ -76,6 +77,24 @@ def installed_hooks(home: Path) -> list[dict[str, Any]]:
             entry = {"settings": str(path), "events": sorted(ours), "home": serves, "error": None}
             found.append(entry)
     return found
+
+
+def plugin_state(home: Path) -> dict[str, Any] | None:
+    """Where our plugin is switched on, and whether its hooks are silent; None where it is not.
+
+    They are silent where `install` put hooks into the settings: nothing is to be recorded twice.
+    """
+    from claude_mem.hook.settings_file import SettingsError, has_own_plugin, read_settings
+
+    for path in _candidates(home):
+        try:
+            enabled = has_own_plugin(read_settings(path).settings)
+        except SettingsError:  # told by `installed_hooks`
+            continue
+        if enabled:
+            silent = any(found["events"] for found in installed_hooks(home))
+            return {"settings": str(path), "silent": silent}
+    return None
 
 
 def _candidates(home: Path) -> list[Path]:
@@ -104,8 +123,12 @@ def _render(out: Console, found: Status, data: dict[str, Any], problem: Problem 
     rows = [("Worker", _STATES[found.state]), *_worker_rows(found)]
     if problem is not None:
         rows += [("Problem", _plain(problem.message)), ("Next", _plain(problem.advice))]
+    elif found.state == "stopped":
+        rows.append(
+            ("Next", "claude-mem start (or the next session starts it; hooks spool meanwhile)")
+        )
     rows.append(("Capture", _capture(found)))
-    rows += [("Hooks", text) for text in _hook_texts(data["hooks"], found.home)]
+    rows += [("Hooks", text) for text in _hook_texts(data, found.home)]
     rows.append(("Waiting", _waiting_text(found, data["inbox_pending"])))
     rows.append(("Database", _database_text(found)))
     if found.last_error is not None:
@@ -136,9 +159,9 @@ def _capture(found: Status) -> str:
     return f"[yellow]paused[/] until {to_iso(found.paused_until)}"
 
 
-def _hook_texts(hooks: list[dict[str, Any]], home: str) -> list[str]:
+def _hook_texts(data: dict[str, Any], home: str) -> list[str]:
     texts = []
-    for hook in hooks:
+    for hook in data["hooks"]:
         where = _plain(hook["settings"])
         if hook["error"]:
             texts.append(f"[red]{_plain(hook['error'])}[/]")
@@ -146,6 +169,9 @@ def _hook_texts(hooks: list[dict[str, Any]], home: str) -> list[str]:
             texts.append(f"{where} [yellow](for another data folder: {_plain(hook['home'])})[/]")
         else:
             texts.append(f"{where} ({len(hook['events'])} events)")
+    if data["plugin"] is not None:
+        silent = " (silent: the hooks above do its work)" if data["plugin"]["silent"] else ""
+        texts.append(f"plugin, enabled in {_plain(data['plugin']['settings'])}{silent}")
     return texts or ["not installed: run `claude-mem install`"]
 
 

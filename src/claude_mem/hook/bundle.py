@@ -23,6 +23,7 @@ SLOW_MODULES = (
     "claude_mem.hook.optout",
     "claude_mem.hook.append",
     "claude_mem.hook.launch",
+    "claude_mem.hook.recall",
     "claude_mem.hook.fallback",
 )
 

@@ -1,7 +1,8 @@
 """The hook's slow path: the worker did not take the event, so mask it here and spool it.
 
 Must never let an unmasked byte reach the disk: what cannot be masked is counted as refused. Must
-never raise for a full disk or an odd payload. Part of the installed hook.
+never raise for a full disk or an odd payload, and never print but one JSON object. Part of the
+installed hook.
 """
 
 import json
@@ -12,6 +13,7 @@ from claude_mem.hook.cut import UNSURE, cut_tree, masked_length
 from claude_mem.hook.launch import start_if_needed
 from claude_mem.hook.optout import is_opted_out
 from claude_mem.hook.outline import outline
+from claude_mem.hook.recall import Ask, await_answer, last_rendered, note_given
 from claude_mem.kernel.redact import mask_text, mask_tree
 
 AGENT = "claude-code"
@@ -33,23 +35,57 @@ def handle(
     body: bytes,
     size: int,
     why: Exception | None,
+    ask: Ask,
 ) -> None:
     """Spool one event that the worker did not take, and start the worker if it is dead.
 
     `body` holds all or the first of `size` bytes of stdin; `why` is what the attempt to forward it
-    ended with, None when there was none.
+    ended with, None when there was none; `ask` makes another.
     """
     payload = _parse(body) if size == len(body) else None
     project = os.environ.get("CLAUDE_PROJECT_DIR", "")
     cwd = payload.get("cwd") if payload else None
     # Both: a session stays its project's wherever it goes, and a folder's wish holds for who comes.
     places = [place for place in (cwd, project) if isinstance(place, str) and place]
-    if not any(map(is_opted_out, places)):
-        _spool(folder, event, (event, event_id, ms, project, payload, body, size))
+    wanted = not any(map(is_opted_out, places))
+    warning = ""
+    if wanted:
+        warning = _spool(folder, event, (event, event_id, ms, project, payload, body, size))
+    started = True
     try:
         start_if_needed(folder, event, why)
     except (OSError, ValueError, LookupError, TypeError) as problem:
+        started = False
         _note(folder, f"the worker could not be started: {problem}")
+    answer: dict[str, object] = {"systemMessage": warning} if warning else {}
+    if wanted and event == "SessionStart":
+        missing = started and isinstance(why, (FileNotFoundError, ConnectionError))
+        answer |= _recall(folder, ms, payload, ask if missing else None)
+    if answer:
+        _print(json.dumps(answer).encode())
+
+
+def _recall(
+    folder: str, ms: int, payload: dict[str, object] | None, ask: Ask | None
+) -> dict[str, object]:
+    """What a new session is told: by a worker on its way up (where `ask` is given), or as it was rendered last."""
+    said = await_answer(folder, ms, ask) if ask else None
+    if said is not None:
+        return _parse(said) or {}
+    found = last_rendered(folder, payload)
+    if found is None:
+        return {}
+    text, record = found
+    note_given(folder, ms, payload, record)
+    return {"hookSpecificOutput": {"hookEventName": "SessionStart", "additionalContext": text}}
+
+
+def _print(answer: bytes) -> None:
+    """As the fast path prints: what our plugin adds to a session names the tools as the plugin has them."""
+    if "CLAUDE_PLUGIN_ROOT" in os.environ:
+        answer = answer.replace(b"mcp__claude-mem__", b"mcp__plugin_memory_claude-mem__")
+    while answer:
+        answer = answer[os.write(1, answer) :]
 
 
 def _parse(body: bytes) -> dict[str, object] | None:
@@ -100,28 +136,33 @@ def _spool(
     folder: str,
     event: str,
     what: tuple[str, str, int, str, dict[str, object] | None, bytes, int],
-) -> None:
+) -> str:
+    """Put the event into the spool; what the person must be shown when it is lost, else ""."""
     try:
         append(folder, event, render(*what))
     except SpoolFull:
-        _refuse(folder, event, "the spool is full: run `claude-mem start` to have it emptied")
+        return _refuse(
+            folder, event, "the spool is full: run `claude-mem start` to have it emptied"
+        )
     except OSError as problem:
-        _refuse(folder, event, f"the event could not be kept: {problem}")
+        return _refuse(folder, event, f"the event could not be kept: {problem}")
     except Exception as problem:  # noqa: BLE001 - a masker that fails must lose this event, not leak it
-        _refuse(folder, event, f"the event could not be masked: {type(problem).__name__}")
+        return _refuse(folder, event, f"the event could not be masked: {type(problem).__name__}")
+    return ""
 
 
-def _refuse(folder: str, event: str, why: str) -> None:
+def _refuse(folder: str, event: str, why: str) -> str:
     try:
         count_refused(folder, event)
     except OSError as problem:  # the disk that refuses the event may refuse its count too
         why += f" (nor counted: {problem})"
-    _note(folder, why, shown=event in SHOWN_ON)
+    said = _note(folder, why)
+    return f"claude-mem: {why}" if said and event in SHOWN_ON else ""
 
 
-def _note(folder: str, text: str, shown: bool = False) -> None:
-    """One line on stderr, and before the person's eyes where `shown`; at most once a minute."""
-    if is_due(folder + "/spool/.noted", WARN_SECONDS):
+def _note(folder: str, text: str) -> bool:
+    """One line on stderr, at most once a minute; whether it was said."""
+    due = is_due(folder + "/spool/.noted", WARN_SECONDS)
+    if due:
         os.write(2, f"claude-mem: {text}\n".encode())
-        if shown:
-            os.write(1, json.dumps({"systemMessage": f"claude-mem: {text}"}).encode())
+    return due

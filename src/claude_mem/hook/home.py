@@ -14,6 +14,11 @@ APPLICATION_ID = 0x434D454D  # "CMEM": SQLite's `PRAGMA application_id` of our d
 DATABASE = "claude-mem.db"
 TOKEN_PREFIX = "cm_sk_local_"  # noqa: S105 - a public prefix
 SECOND_HOME = "v2"
+_HEADER = b"SQLite format 3\x00"
+_HEADER_BYTES = 100
+# A schema keeps the text that made each table, on one of the first pages: these two are in every file of ours.
+_OUR_TABLES = (b"CREATE TABLE ingested_events", b"CREATE TABLE dead_letters")
+_SCHEMA_BYTES = 1 << 20
 
 
 def base_home(environ: Mapping[str, str] | None = None) -> Path:
@@ -30,25 +35,50 @@ def default_home(environ: Mapping[str, str] | None = None) -> Path:
     """
     base = base_home(environ)
     second = base / SECOND_HOME
-    moved = (second / "token").is_file() and is_foreign_database(base / DATABASE)
+    header = _header(base / DATABASE)
+    moved = (second / "token").is_file() and bool(header) and not _is_marked(header)
     return second if moved else base
 
 
 def is_foreign_database(path: Path) -> bool:
     """Whether there is a database at `path` that another program made.
 
-    Reads the 100-byte header only (application id: bytes 68..71, big-endian; SQLite file format
-    1.3.9): opening it through SQLite could already change its -wal and -shm files. An empty file is
-    nobody's.
+    Reads its bytes only (application id: bytes 68..71, big-endian; SQLite file format 1.3.9):
+    opening it through SQLite could already change its -wal and -shm files. An empty file is
+    nobody's, and one without a sound header is no program's any more: see `is_damaged_database`.
     """
+    return _has_another_mark(path) and not is_damaged_database(path)
+
+
+def is_damaged_database(path: Path) -> bool:
+    """Whether the file at `path` begins with no sound header, or has our tables under another mark.
+
+    What begins with a sound header is damaged further on at most, which only SQLite can tell.
+    """
+    if not _has_another_mark(path):
+        return False
+    with path.open("rb") as file:
+        start = file.read(_SCHEMA_BYTES)
+    if not start.startswith(_HEADER) or len(start) < _HEADER_BYTES:
+        return True
+    return any(table in start for table in _OUR_TABLES)
+
+
+def _has_another_mark(path: Path) -> bool:
+    header = _header(path)
+    return bool(header) and not (_is_marked(header) and header.startswith(_HEADER))
+
+
+def _header(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            header = file.read(100)
+            return file.read(_HEADER_BYTES)
     except (FileNotFoundError, NotADirectoryError):
-        return False
-    if not header:
-        return False
-    return int.from_bytes(header[68:72], "big") != APPLICATION_ID
+        return b""
+
+
+def _is_marked(header: bytes) -> bool:
+    return int.from_bytes(header[68:72], "big") == APPLICATION_ID
 
 
 def make_private_folder(path: Path) -> Path:

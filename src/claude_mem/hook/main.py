@@ -22,6 +22,10 @@ SLOW_NAME = ""  # both filled in by `bundle`
 
 MAX_BODY = 32 << 20  # bytes of one payload; what is longer is spooled cut short, and says so
 BUDGET = 0.25  # seconds for connect, send and reply together
+PLUGIN_NAMES = (
+    b"mcp__claude-mem__",
+    b"mcp__plugin_memory_claude-mem__",
+)  # of tools: ours, our plugin's
 # Output on these is an error for the client (no hookSpecificOutput), or re-prompts the model.
 SILENT = ("Stop", "SubagentStop", "StopFailure", "SessionEnd", "PreCompact", "PostCompact")
 
@@ -65,16 +69,18 @@ def project_header() -> str:
     return f"X-Project-Dir: {shown}\r\n"
 
 
-def forward(folder: str, event: str, event_id: str, ms: int, body: bytes) -> bytes:
+def forward(
+    folder: str, event: str, event_id: str, ms: int, body: bytes, budget: float = BUDGET
+) -> bytes:
     """Send the payload through the worker's door and return what it wants printed.
 
-    Raises OSError or ValueError when anything but a whole `200` came back within `BUDGET`.
+    Raises OSError or ValueError when anything but a whole `200` came back within `budget` seconds.
     """
     try:
         import _socket as socket  # the C half alone: `socket` costs as much as the interpreter
     except ImportError:
         import socket  # type: ignore[no-redef]
-    deadline = monotonic() + BUDGET
+    deadline = monotonic() + budget
     handle = posix.open(folder + "/door", posix.O_RDONLY)
     address, token = posix.read(handle, 4096).decode().split("\n")[:2]
     posix.close(handle)
@@ -86,7 +92,7 @@ def forward(folder: str, event: str, event_id: str, ms: int, body: bytes) -> byt
         line = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         host, _, port = where.partition(":")
         target = (host, int(port))
-    line.settimeout(BUDGET)
+    line.settimeout(budget)
     line.connect(target)
     head = (
         "POST /api/v1/hooks/claude-code HTTP/1.1\r\nHost: localhost\r\n"
@@ -115,14 +121,18 @@ def forward(folder: str, event: str, event_id: str, ms: int, body: bytes) -> byt
 def rescue(
     folder: str, event: str, event_id: str, ms: int, body: bytes, size: int, why: Exception | None
 ) -> None:
-    """Load the slow path (masking and spool) and give it the event."""
+    """Load the slow path (masking, spool, the last context) and give it the event."""
     if SLOW_PATH:
         names: dict[str, object] = {"__name__": SLOW_NAME}
         exec(slow_code(folder), names)  # noqa: S102 - our own text, see bundle
         handle = names["handle"]
     else:
         from claude_mem.hook.fallback import handle
-    handle(folder, event, event_id, ms, body, size, why)  # type: ignore[operator]
+
+    def ask(budget: float) -> bytes:
+        return forward(folder, event, event_id, ms, body, budget)
+
+    handle(folder, event, event_id, ms, body, size, why, ask)  # type: ignore[operator]
 
 
 def slow_code(folder: str) -> "CodeType":
@@ -136,6 +146,14 @@ def slow_code(folder: str) -> "CodeType":
     except Exception:  # noqa: BLE001, S110 - the copy is gone or damaged: it is but a cache
         pass
     return compile(SLOW_PATH, SLOW_NAME, "exec")
+
+
+def print_answer(answer: bytes) -> None:
+    """Print for the client. What our plugin adds to a session names the tools as the plugin has them."""
+    if b"CLAUDE_PLUGIN_ROOT" in posix.environ:
+        answer = answer.replace(*PLUGIN_NAMES)
+    while answer:
+        answer = answer[posix.write(1, answer) :]
 
 
 def run(folder: str, event: str) -> None:
@@ -152,8 +170,9 @@ def run(folder: str, event: str) -> None:
         except (OSError, ValueError, LookupError) as error:
             why = error
         else:
-            while answer and event not in SILENT:
-                answer = answer[posix.write(1, answer) :]
+            if event in SILENT or answer[:1] != b"{":  # the client would take it for plain text
+                return
+            print_answer(answer)
             return
     rescue(folder, event, event_id, ms, body, size, why)
 

@@ -22,6 +22,7 @@ Handler = dict[str, Any]
 TIMEOUT_SECONDS = 5
 # The client ends all SessionEnd hooks after 1.5 s unless one of them asks for more.
 SESSION_END_TIMEOUT_SECONDS = 10
+OWN_PLUGIN = "memory@claude-mem"  # as the client keeps it: plugin@marketplace
 BACKUP_MARK = ".claude-mem-backup-"
 # How the interpreter runs the hook, for two reasons. A script that is gone makes it exit with 2, which
 # the client takes as "block this prompt": here a deleted data folder is no more than silence. And a
@@ -115,6 +116,12 @@ def without_ours(settings: Settings) -> Settings:
 def means_the_same(one: Settings, other: Settings) -> bool:
     """Whether two settings are equal but for empty lists and objects under `hooks`."""
     return _pruned(one) == _pruned(other)
+
+
+def has_own_plugin(settings: Settings) -> bool:
+    """Whether our plugin is switched on; its hooks stay silent where a settings file has ours."""
+    plugins = settings.get("enabledPlugins")
+    return isinstance(plugins, dict) and bool(plugins.get(OWN_PLUGIN))
 
 
 def upstream_signs(settings: Settings) -> list[str]:
@@ -211,7 +218,7 @@ def write_bytes(file: SettingsFile, content: bytes, now: float | None = None) ->
     backup = None
     if file.raw is not None:
         backup = _free_name(file.path, time.time() if now is None else now)
-        _write_new(backup, file.raw, mode)
+        _write_new(backup, file.raw, 0o600)  # it may hold what the client knows of an account
     handle, name = tempfile.mkstemp(dir=file.path.parent, prefix=f".{file.path.name}.")
     os.close(handle)
     temporary = Path(name)

@@ -9,7 +9,7 @@
       RateLimited                       429   (retry_after)
       Unavailable                       503   (retry_after)
         StoreFull                       503   (the disk, or the size cap)
-      ForeignDatabase, NewerDatabase    start-up refusals
+      ForeignDatabase, DatabaseDamaged, NewerDatabase    start-up refusals
 
 Owns codes and statuses; one renderer in `api` turns them into bodies. Never carries secrets or SQL.
 """
@@ -96,6 +96,12 @@ class ForeignDatabase(MemError):  # noqa: N818
     """The file at our place was made by another program; it is never touched."""
 
     code = "FOREIGN_DATABASE"
+
+
+class DatabaseDamaged(MemError):  # noqa: N818
+    """The file at our place has no sound header: it is damaged, and can be recovered."""
+
+    code = "DAMAGED_DATABASE"
 
 
 class NewerDatabase(MemError):  # noqa: N818

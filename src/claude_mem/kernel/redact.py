@@ -332,6 +332,13 @@ _TAIL64 = "[A-Za-z0-9_-]"
 _HAS_DIGIT = r"(?=[A-Za-z_-]{0,80}[0-9])"
 _MIXED = r"(?=[A-Za-z]{0,80}[0-9])(?=[a-z0-9]{0,80}[A-Z])"
 _JWT_REST = rf"(?:eyJ{_TAIL64}{{8,}}+|{_TAIL64}*+\.{_TAIL64}{{8,}}+)(?:\.{_TAIL64}*+)*+"
+# Stuck to a name (`token_eyJ...`) it is one too; to a letter only where a second JSON part follows: `keyJson.a.b` is
+# code. What is stuck has a bounded head, so that a run of beginnings is not read to its end from each of them.
+_JWT = (
+    rf"{_edge('eyJ', 'A-Za-z0-9_-')}{_TAIL64}{{8,}}+\.{_JWT_REST}"
+    rf"|eyJ(?:(?<=[_-]eyJ){_TAIL64}{{8,400}}+\.{_JWT_REST}"
+    rf"|{_TAIL64}{{8,400}}+\.eyJ{_TAIL64}{{8,}}+(?:\.{_TAIL64}*+)*+)"
+)
 
 _PROVIDERS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("anthropic-key", ("sk-ant-",), rf"sk-ant-{_TAIL64}{{16,}}+"),
@@ -364,7 +371,7 @@ _PROVIDERS: tuple[tuple[str, tuple[str, ...], str], ...] = (
         r"(?:gsk_|xai-|pplx-|lin_api_|figd_|ntn_|shpat_|dckr_pat_|r8_)"
         rf"{_HAS_DIGIT}{_TAIL64}{{24,}}+",
     ),
-    ("jwt", ("eyJ",), rf"{_edge('eyJ', 'A-Za-z0-9_-')}{_TAIL64}{{8,}}+\.{_JWT_REST}"),
+    ("jwt", ("eyJ",), _JWT),
     (
         "webhook",
         ("hooks.slack.com/", "/api/webhooks/", "/bot/v2/hook/", "/webhook/send?key="),

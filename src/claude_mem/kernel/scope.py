@@ -29,6 +29,7 @@ class Scope:
 ALL_PERMISSIONS = frozenset(
     {
         "admin",
+        "admin:write",
         "events:write",
         "observations:read",
         "observations:write",

@@ -76,6 +76,10 @@ class Inbox(Protocol):
         """Return when something is appended, or after `seconds`."""
         ...
 
+    async def maintain(self) -> None:
+        """Leave nothing of what was taken out in what it keeps on disk."""
+        ...
+
     async def close(self) -> None:
         """Release files and threads."""
         ...

@@ -19,7 +19,8 @@ from claude_mem.ports.database import Tx
 class LexicalDocument:
     """A document to index. Fields are tokens, `labels` filter tokens, each joined by single spaces.
 
-    Tokens hold no white space, no `"`, no upper-case ASCII; their ASCII punctuation is `_ . / -`.
+    Tokens hold no white space, no `"`, no upper-case ASCII; their ASCII punctuation is `_ . / -`. A
+    label is a letter, a dot, and its value.
     `number` is positive and unique; a greater one was indexed later.
     """
 

@@ -34,6 +34,18 @@ class Job:
     max_attempts: int
 
 
+@dataclass(frozen=True, slots=True)
+class DeadJob:
+    """A job that failed as often as it may; `at` is when it did so last (Unix ms)."""
+
+    id: str
+    kind: str
+    key: str
+    attempts: int
+    error: str | None
+    at: int | None
+
+
 class Queue(Protocol):
     """One row a job; a claim is a lease, so that a killed worker's job is run again."""
 
@@ -72,4 +84,16 @@ class Queue(Protocol):
 
     def counts(self, scope: Scope, tx: Tx) -> dict[str, int]:
         """How many jobs of the enterprise are in each state."""
+        ...
+
+    def dead(self, scope: Scope, tx: Tx, limit: int) -> list[DeadJob]:
+        """The enterprise's dead jobs, those that died last first."""
+        ...
+
+    def revive(self, scope: Scope, tx: Tx) -> int:
+        """Give the enterprise's dead jobs all their attempts again, due at once; how many."""
+        ...
+
+    def waiting(self, scope: Scope, tx: Tx) -> dict[str, int]:
+        """How many of the enterprise's jobs of each kind are still to be done, or being done."""
         ...

@@ -9,24 +9,11 @@ from typing import Any, Self
 
 import httpx
 
-API = "/api/v1"
+from claude_mem.sdk.errors import API, ApiError, NotReachable
 
+_LONG_QUERY = 1_000  # characters: percent-encoded, a longer one may not fit into an address
 
-class ApiError(Exception):
-    """The API refused: its status, code, message and details; `retry_after` in seconds where it said so."""
-
-    def __init__(self, status: int, body: dict[str, Any], retry_after: float | None) -> None:
-        self.status = status
-        self.code = str(body.get("code", "UNKNOWN"))
-        self.message = str(body.get("error", f"HTTP {status}"))
-        self.details: list[dict[str, str]] = body.get("details") or []
-        self.request_id = str(body.get("request_id", ""))
-        self.retry_after = retry_after
-        super().__init__(self.message)
-
-
-class NotReachable(Exception):  # noqa: N818 - named for what happened
-    """Nobody answers at the address."""
+__all__ = ["API", "ApiError", "Client", "NotReachable", "Receipt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +61,8 @@ class Client:
     def search(self, q: str, **filters: Any) -> dict[str, Any]:
         """Search; `filters` are the endpoint's query parameters (None is left out)."""
         wanted = {name: value for name, value in filters.items() if value is not None}
+        if len(q) > _LONG_QUERY:
+            return self.request("POST", "/search", json={"q": q, **wanted})
         return self.request("GET", "/search", params={"q": q, **wanted})
 
     def forget(

@@ -14,6 +14,8 @@ from pathlib import Path
 
 # The worker holds the read end of a pipe whose write end lives and dies with the supervisor.
 SUPERVISOR_FD = "CLAUDE_MEM_SUPERVISOR_FD"
+# One heap for all threads (glibc): Python lets one of them run at a time, and heaps of their own only fragment.
+MEMORY = {"MALLOC_ARENA_MAX": "1"}
 _MAX_STDERR_BYTES = 1_000_000
 _OURS_TO_RESET = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE)
 
@@ -31,7 +33,8 @@ class Child:
         os.set_inheritable(read_end, True)
         output = _open_output(stderr)
         null = os.open(os.devnull, os.O_RDONLY)
-        environment = {**os.environ, SUPERVISOR_FD: str(read_end), "CLAUDE_MEM_HOME": str(home)}
+        own = {SUPERVISOR_FD: str(read_end), "CLAUDE_MEM_HOME": str(home)}
+        environment = {**MEMORY, **os.environ, **own}
         try:
             self.pid = os.posix_spawnp(
                 argv[0],

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from claude_mem.hook.home import SECOND_HOME, is_foreign_database
+from claude_mem.hook.home import SECOND_HOME, is_damaged_database, is_foreign_database
 from claude_mem.worker.failure import read_failure, tail
 from claude_mem.worker.layout import Layout
 from claude_mem.worker.listeners import port_holder
@@ -23,11 +23,13 @@ from claude_mem.worker.supervision import EXIT_PORT, EXIT_REFUSED
 _LEAST_FREE_BYTES = 16 * 1024 * 1024
 _SERIOUS = ("error", "critical")
 _FULL_SIGNS = ("No space left on device", "database or disk is full", "STORE_FULL")
+_RECOVER = "claude-mem db recover"
 _REFUSALS = {
     "VERSION_REQUIRED": (
         "newer_database",
         "upgrade Claude-Mem, or restore a backup of the old one",
     ),
+    "DAMAGED_DATABASE": ("damaged_database", _RECOVER),
     "FOREIGN_DATABASE": ("foreign_database", "choose another data folder with CLAUDE_MEM_HOME"),
     "VALIDATION_ERROR": ("bad_configuration", "correct config.toml or the environment variable"),
 }
@@ -90,12 +92,16 @@ def obstacle(files: Layout) -> Problem | None:
     """Why nothing may be made in the data folder at all; to be asked before the first write to it."""
     try:
         foreign = is_foreign_database(files.database)
+        damaged = is_damaged_database(files.database)
         denied = files.home.is_dir() and not os.access(files.home, os.R_OK | os.W_OK | os.X_OK)
     except PermissionError:
         denied = True
     if denied:
         what = f"the data folder {files.home} may not be read and written: is it another user's?"
         return Problem("no_data_folder", what, _OTHER_FOLDER)
+    if damaged:
+        what = f"the first page of {files.database} is damaged, or it never was a database"
+        return Problem("damaged_database", what, _RECOVER)
     if not foreign:
         return None
     what = f"{files.database} was made by another program and is left untouched"

@@ -35,12 +35,13 @@ _GATHER_BELOW = 200
 _GATHER_S = 0.05
 _LEASE_MS = 60_000
 _BACKOFF_S = 2.0
+_LONGEST_BACKOFF_S = 15.0  # a disk that was freed should not be waited for longer
 _JOB_BACKOFF_MS = 5_000
 _JOBS_AT_ONCE = 4  # so that a slow one does not hold up the others
 _LONGEST_S = (
     300.0  # a job that takes longer has failed; a long catch-up keeps its progress and goes on
 )
-_LONGEST_BY_KIND_S = {"index.rebuild": 3_600.0}
+_LONGEST_BY_KIND_S = {"index.rebuild": 3_600.0, "store.clear": 3_600.0}
 _NOBODYS_FAULT_MS = 30_000  # until a job is tried again that found the disk full or an engine gone
 _log = structlog.get_logger("worker")
 
@@ -82,6 +83,16 @@ class Work:
     scope: Scope
 
 
+def pause_after(part: str, error: Exception) -> float:
+    """Seconds until a part of the work that failed is tried again.
+
+    A full store says when to come again: reading the whole spool every two seconds would not empty it. The inbox does
+    not wait for that, because it is what keeps others waiting.
+    """
+    asked = error.retry_after or 0 if part == "spool" and isinstance(error, Unavailable) else 0
+    return min(max(_BACKOFF_S, asked), _LONGEST_BACKOFF_S)
+
+
 class Loop:
     """Runs until `stop`; `health` tells how it goes."""
 
@@ -93,6 +104,7 @@ class Loop:
         self._looked = (time.monotonic(), 0)
         self._running: dict[str, asyncio.Task[None]] = {}  # by the job's id
         self._at_spool = asyncio.Lock()
+        self._passed_over = False
         self.health = Health()
 
     def start(self) -> None:
@@ -132,7 +144,7 @@ class Loop:
                 _log.error(
                     "step.failed", step=name, exc_info=None if known else error, reason=str(error)
                 )
-                pause = _BACKOFF_S
+                pause = pause_after(name, error)
             if pause:
                 await asyncio.sleep(pause)
 
@@ -149,7 +161,13 @@ class Loop:
         if report.buried:
             self.health.buried += len(report.buried)
             _log.error("events.buried", ids=report.buried[:20])
+        self._passed_over = self._passed_over or report.passed_over > 0
         if report.events == 0:
+            if (
+                self._passed_over
+            ):  # of something forgotten: it is not to wait in a log until the next maintenance
+                self._passed_over = False
+                await self._work.inbox.maintain()
             await self._work.inbox.wait(5.0)
         return 0.0
 

@@ -1,9 +1,9 @@
 """Keeping one worker alive per data folder.
 
 Owns the worker process it started, `logs/supervisor.jsonl` and `worker.failed`. Restarts the
-worker after a crash or above its memory limit, with back-off; adopts a worker whose supervisor
-died; replaces an older program's worker; gives up, visibly, when starting again does not help. It
-never ends a process that it did not start, and asks only the holder of this folder's own locks to
+worker after a crash, above its memory limit or when it hangs, with back-off; adopts a worker whose
+supervisor died; replaces an older program's worker; gives up, visibly, when starting again does not
+help. It never ends a process that it did not start, and asks only the holder of this folder's own locks to
 stop. Standard library only, so that it stays small; what it leaves behind is files that `claude-mem
 status` reads.
 """
@@ -27,6 +27,7 @@ from claude_mem.worker.journal import Journal
 from claude_mem.worker.layout import Layout
 from claude_mem.worker.locks import Holder, ProcessLock, holder
 from claude_mem.worker.processes import rss_bytes
+from claude_mem.worker.pulse import Pulse
 from claude_mem.worker.versions import is_older
 
 EXIT_LOCKED = 75  # another worker holds the lock
@@ -69,6 +70,7 @@ class Supervisor:
         drain: float = DRAIN_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         memory_of: Callable[[int], int | None] = rss_bytes,
+        pulse: Pulse | None = None,
         version: str = __version__,
     ) -> None:
         self._files = Layout(home)
@@ -80,6 +82,7 @@ class Supervisor:
         self._drain = drain
         self._clock = clock
         self._memory_of = memory_of
+        self._pulse = pulse or Pulse(self._files)
         self._version = version
         self._journal = Journal(self._files.supervisor_log)
         self._abandoned = False  # the data folder was removed under us
@@ -133,9 +136,9 @@ class Supervisor:
         while (code := child.poll()) is None:
             now = self._clock()
             if kill_at is None:
-                too_large = now >= next_look and self._look_at(child)
+                must_go = now >= next_look and self._look_at(child)
                 next_look = now + _TICK if now >= next_look else next_look
-                if too_large or self._done():
+                if must_go or self._done():
                     child.terminate()
                     kill_at = now + self._drain
             elif now >= kill_at:
@@ -148,9 +151,16 @@ class Supervisor:
         return code, kill_at is not None
 
     def _look_at(self, child: Child) -> bool:
-        """What is done every five seconds; True when the worker must go for its memory."""
+        """What is done every five seconds; True when the worker must go for its memory, or is killed
+        because it hangs: then it would not hear a request to stop.
+        """
         child.trim_output()
         self._check_folder()
+        if self._pulse.is_hung(child.pid, self._clock()):
+            said = "The worker has not answered for a minute and is restarted"
+            self._journal.write("error", "worker.hung", said, worker_pid=child.pid)
+            child.kill()
+            return True
         return self._too_large(child.pid)
 
     def _too_large(self, pid: int) -> bool:

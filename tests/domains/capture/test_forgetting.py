@@ -18,6 +18,7 @@ from claude_mem.ports.database import Tx
 SCOPE = local_scope()
 T0 = 1_791_000_000_000
 ROWS = ("prompts", "observations", "code_changes", "summaries")
+RECORDED = {"summaries": " WHERE source = 'agent'"}
 WORD = "zanzibar"
 
 
@@ -77,7 +78,11 @@ class Memory:
         return await self.state["database"].read(SCOPE, work)  # type: ignore[no-any-return]
 
     async def counts(self) -> list[int]:
-        return [(await self.rows(f"SELECT count(*) FROM {table}"))[0][0] for table in ROWS]
+        """How many rows of each table were recorded; our own summaries are not recorded but made."""
+        return [
+            (await self.rows(f"SELECT count(*) FROM {table}{RECORDED.get(table, '')}"))[0][0]
+            for table in ROWS
+        ]
 
     async def said(self) -> list[str]:
         found = await self.rows("SELECT content FROM prompts ORDER BY occurred_at, id")

@@ -116,7 +116,14 @@ async def test_the_true_path_reaches_the_job(system: System) -> None:
     await state["capture"].accept(scope, [event])
     await state["capture"].drain_all()
     [job] = await state["database"].read(
-        scope, lambda tx: tx.exec_driver_sql("SELECT payload_json FROM task_queue").scalars().all()
+        scope,
+        lambda tx: (
+            tx.exec_driver_sql(
+                "SELECT payload_json FROM task_queue WHERE task_type = 'transcript.catch_up'"
+            )
+            .scalars()
+            .all()
+        ),
     )
     assert orjson.loads(job) == {"path": f"{HOME}/s.jsonl"}
     [said] = await state["database"].read(

@@ -8,6 +8,7 @@ import pytest
 
 from claude_mem.app.build import System
 from claude_mem.domains.capture import forget, reindex
+from claude_mem.domains.capture.jobs import RebuildIndex
 from claude_mem.domains.capture.service import CaptureService
 from claude_mem.domains.memory import service as memory
 from claude_mem.domains.memory.model import EntityRef
@@ -17,6 +18,7 @@ from claude_mem.kernel.errors import Invalid, NotFound, StoreFull
 from claude_mem.kernel.ids import new_id
 from claude_mem.kernel.scope import local_scope
 from claude_mem.ports.database import Tx
+from claude_mem.ports.queue import Job
 
 SCOPE = local_scope()
 T0 = 1_791_000_000_000
@@ -389,7 +391,7 @@ async def test_forgetting_the_last_turn_leaves_no_word_of_it(mem: Memory) -> Non
     assert [r[0] for r in await mem.rows("SELECT content FROM prompts")] == ["keepthis"]
     for table, column in (
         ("change_journal", "state"),
-        ("search_documents", "tokens_body"),
+        ("search_documents", "terms_body"),
         ("observations", "content"),
         ("code_changes", "diff"),
     ):
@@ -423,12 +425,15 @@ async def test_a_forgotten_prompt_takes_the_title_it_gave_with_it(mem: Memory) -
     ref = EntityRef("prompt", prompt_id)
     await mem.database.write(SCOPE, lambda tx: forget.forget_entity(SCOPE, tx, mem.indexing, ref))
     assert (await mem.one("SELECT title FROM sessions"))[0] == "harmless"
-    for table, column in (("change_journal", "state"), ("search_documents", "tokens_title")):
+    for table, column in (("change_journal", "state"), ("search_documents", "terms_title")):
         hits = await mem.one(f"SELECT count(*) FROM {table} WHERE {column} LIKE '%zanzibar%'")
         assert hits[0] == 0, table
     found = await mem.system.parts.state["search"].search(SCOPE, Query("zanzibar"))
     assert found.hits == ()
-    assert len((await mem.system.parts.state["search"].search(SCOPE, Query("harmless"))).hits) == 1
+    left = await mem.system.parts.state["search"].search(SCOPE, Query("harmless"))
+    assert {hit.ref.kind for hit in left.hits} == {"prompt", "summary"}, (
+        "what is left is summed up anew"
+    )
 
 
 async def test_an_index_made_anew_finds_the_same(mem: Memory) -> None:
@@ -451,13 +456,25 @@ async def test_an_index_made_anew_finds_the_same(mem: Memory) -> None:
     count = await mem.database.write(
         SCOPE, lambda tx: mem.indexing.rebuild(SCOPE, tx, reindex.entries(SCOPE, tx))
     )
-    after = [
+    at_once = [
         [(h.ref, round(h.relevance, 9)) for h in (await search.search(SCOPE, q)).hits]
         for q in queries
     ]
     assert count == 4
     assert all(before)
-    assert before == after
+    assert before == at_once
+    numbers = "SELECT id FROM search_documents ORDER BY id"
+    old = await mem.rows(numbers)
+    job = Job(SCOPE.enterprise_id, "j", "index.rebuild", "all", {}, 1, 3)
+    await RebuildIndex(mem.database, mem.indexing).run(SCOPE, job)
+    in_steps = [
+        [(h.ref, round(h.relevance, 9)) for h in (await search.search(SCOPE, q)).hits]
+        for q in queries
+    ]
+    assert before == in_steps
+    new = await mem.rows(numbers)
+    assert len(new) == len(old)
+    assert min(new) > max(old)
 
 
 async def test_half_a_surrogate_pair_becomes_a_replacement_character(mem: Memory) -> None:

@@ -16,19 +16,20 @@ from claude_mem.domains.retrieval.ranking import (
     Scorer,
     inverse_document_frequency,
 )
+from claude_mem.domains.retrieval.terms import EMPTY, pack
 
-EMPTY = Field("", 0)
+NOTHING = Field(EMPTY, 0)
 STATISTICS = CorpusStatistics(documents=100, average_title=4.0, average_body=10.0)
 
 
 def field(text: str) -> Field:
-    return Field(text, len(text.split()))
+    return Field(pack(text), len(text.split()))
 
 
 def test_one_term_in_a_body_of_average_length() -> None:
     body = field("jwt a b c d e f g h i")
     scorer = Scorer(STATISTICS, {"jwt": 9})
-    assert scorer.relevance(EMPTY, body) == pytest.approx(1 / (K1 + 1))
+    assert scorer.relevance(NOTHING, body) == pytest.approx(1 / (K1 + 1))
 
 
 def test_title_and_body_are_added_before_saturation() -> None:
@@ -48,25 +49,25 @@ def test_rare_words_weigh_more_and_short_texts_win() -> None:
     scorer = Scorer(STATISTICS, {"rare": 1, "common": 90})
     rare, common = field("rare b c d"), field("common b c d")
     long = field("rare " + "x " * 40)
-    assert scorer.relevance(EMPTY, rare) > scorer.relevance(EMPTY, common)
-    assert scorer.relevance(EMPTY, rare) > scorer.relevance(EMPTY, long)
+    assert scorer.relevance(NOTHING, rare) > scorer.relevance(NOTHING, common)
+    assert scorer.relevance(NOTHING, rare) > scorer.relevance(NOTHING, long)
 
 
 def test_a_prefix_counts_beginnings_only() -> None:
     scorer = Scorer(STATISTICS, {"get*": 5})
-    assert scorer.relevance(EMPTY, field("getuser a")) > 0
-    assert scorer.relevance(EMPTY, field("forget a")) == 0
+    assert scorer.relevance(NOTHING, field("getuser a")) > 0
+    assert scorer.relevance(NOTHING, field("forget a")) == 0
 
 
 def test_words_are_matched_whole() -> None:
     scorer = Scorer(STATISTICS, {"auth": 5})
-    assert scorer.relevance(EMPTY, field("auth/jwt.ts author")) == 0
+    assert scorer.relevance(NOTHING, field("auth/jwt.ts author")) == 0
 
 
 def test_pairs_of_characters_are_counted_inside_their_runs() -> None:
     scorer = Scorer(STATISTICS, {"据库": 5})
-    assert scorer.relevance(EMPTY, field("数据库 a")) > 0
-    assert scorer.relevance(EMPTY, field("数据 库")) == 0
+    assert scorer.relevance(NOTHING, field("数据库 a")) > 0
+    assert scorer.relevance(NOTHING, field("数据 库")) == 0
 
 
 def test_reasons_add_up() -> None:
@@ -90,6 +91,6 @@ def test_relevance_is_in_zero_to_one(
     found = scorer.relevance(field(" ".join(title)), field(" ".join(body)))
     assert 0 <= found <= 1
     more = scorer.relevance(
-        field(" ".join(title)), Field(" ".join([*body, *frequencies]), len(body))
+        field(" ".join(title)), Field(pack(" ".join([*body, *frequencies])), len(body))
     )
     assert more >= found

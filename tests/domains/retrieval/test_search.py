@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -319,6 +320,84 @@ async def test_a_rebuilt_index_equals_the_grown_one(store: Memory) -> None:
     )
     assert rebuilt.analysis_version == ANALYSIS_VERSION
     assert await store.database.read(OURS, lambda tx: store.indexing.is_current(OURS, tx))
+
+
+def _make_old(tx: Tx) -> None:
+    """The index as the migration leaves one of an older program: found, but without terms."""
+    tx.exec_driver_sql("UPDATE search_documents SET terms_title = x'0A', terms_body = x'0A'")
+    tx.exec_driver_sql("UPDATE search_statistics SET analysis_version = 1, stale_through = NULL")
+
+
+async def test_an_old_index_is_renewed_in_steps_and_searched_meanwhile(store: Memory) -> None:
+    refs = await store.remember(*(f"token alpha{n % 7} 数据{n}" for n in range(40)), "gone")
+    before = [(h.ref, h.relevance) for h in (await store.find("token alpha3", limit=40)).hits]
+    write, indexing, entries = store.database.write, store.indexing, store.entries[:40]
+    await write(OURS, _make_old)
+    await write(OURS, lambda tx: memory.erase(OURS, tx, refs[40:]))
+
+    async def found() -> set[EntityRef]:
+        return {hit.ref for hit in (await store.find("token alpha3", limit=40)).hits}
+
+    assert await found() == {ref for ref, _ in before}
+    assert not await store.database.read(OURS, lambda tx: indexing.is_current(OURS, tx))
+    await write(OURS, lambda tx: indexing.start_renewal(OURS, tx))
+    assert await write(OURS, lambda tx: indexing.renew(OURS, tx, entries[:15])) == 15
+    assert await found() == {ref for ref, _ in before}
+    # Broken off; another process goes on.
+    await write(OURS, lambda tx: indexing.start_renewal(OURS, tx))
+    assert not await store.database.read(OURS, lambda tx: indexing.is_current(OURS, tx))
+    assert await write(OURS, lambda tx: indexing.renew(OURS, tx, entries)) == 25
+    assert await write(OURS, lambda tx: indexing.finish_renewal(OURS, tx))
+    after = [(h.ref, h.relevance) for h in (await store.find("token alpha3", limit=40)).hits]
+    assert {ref for ref, _ in after} == {ref for ref, _ in before}
+    assert (await store.collection()).documents == 40
+    assert await store.database.read(OURS, lambda tx: indexing.is_current(OURS, tx))
+
+
+@pytest.mark.parametrize("count", [1, 3, 40])
+async def test_a_renewal_loses_nothing_however_small_the_pages(store: Memory, count: int) -> None:
+    """The last page leaves its old numbers, the greatest there are: no new document may get one of them."""
+    refs = await store.remember(*(f"token alpha{n}" for n in range(count)))
+    write, indexing = store.database.write, store.indexing
+    for again in (False, True):
+        if not again:
+            await write(OURS, _make_old)
+        await write(OURS, lambda tx: indexing.start_renewal(OURS, tx))
+        for at in reversed(range(0, count, 15)):  # the greatest numbers first
+            page = store.entries[at : at + 15]
+            renew = partial(indexing.renew, OURS, entries=page)
+            assert await write(OURS, renew) == len(page)
+        assert await write(OURS, lambda tx: indexing.finish_renewal(OURS, tx))
+        assert (await store.collection()).documents == count
+        hits = (await store.find("token", limit=100)).hits
+        assert {hit.ref for hit in hits} == set(refs)
+
+
+async def test_what_is_remembered_while_a_renewal_waits_is_kept(store: Memory) -> None:
+    """Also when what had the greatest number was forgotten in between."""
+    refs = await store.remember("token one", "token two", "token three")
+    write, indexing = store.database.write, store.indexing
+    await write(OURS, _make_old)
+    await write(OURS, lambda tx: indexing.start_renewal(OURS, tx))
+    await write(OURS, lambda tx: indexing.remove(OURS, tx, refs[1:]))
+    late = await store.remember("token late")
+    await write(OURS, lambda tx: indexing.renew(OURS, tx, store.entries[:1]))
+    assert await write(OURS, lambda tx: indexing.finish_renewal(OURS, tx))
+    hits = (await store.find("token", limit=100)).hits
+    assert {hit.ref for hit in hits} == {refs[0], *late}
+
+
+async def test_a_renewal_by_another_analysis_begins_afresh(store: Memory) -> None:
+    await store.remember("token one", "token two")
+    write, indexing = store.database.write, store.indexing
+
+    def by_another(tx: Tx) -> None:
+        sql = "UPDATE search_statistics SET analysis_version = -99, stale_through = 0"
+        tx.exec_driver_sql(sql)
+
+    await write(OURS, by_another)
+    await write(OURS, lambda tx: indexing.start_renewal(OURS, tx))
+    assert await write(OURS, lambda tx: indexing.renew(OURS, tx, store.entries)) == 2
 
 
 async def test_enterprises_see_neither_each_others_rows_nor_statistics(store: Memory) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from fastapi import FastAPI
 
 from claude_mem.adapters.sqlite.database import SqliteDatabase
@@ -23,6 +26,7 @@ from claude_mem.domains.retrieval.service import IndexingService, SearchService
 from claude_mem.kernel.ids import new_id
 from claude_mem.kernel.scope import Scope, local_scope
 from claude_mem.ports.database import Tx
+from claude_mem.sdk.client import API, Client
 
 pytestmark = pytest.mark.anyio
 SCOPE = local_scope()
@@ -81,12 +85,16 @@ class _AsCaller:
         await self._app(scope, receive, send)
 
 
-def _client(database: SqliteDatabase, scope: Scope) -> httpx.AsyncClient:
+def _app(database: SqliteDatabase, scope: Scope, prefix: str = "") -> _AsCaller:
     app = FastAPI()
-    app.include_router(router)
+    app.include_router(router, prefix=prefix)
     errors.install(app)
     app.state.search = SearchService(database, SqliteLexicalIndex(), memory.get_many)
-    transport = httpx.ASGITransport(app=_AsCaller(app, scope))
+    return _AsCaller(app, scope)
+
+
+def _client(database: SqliteDatabase, scope: Scope) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app=_app(database, scope))
     return httpx.AsyncClient(transport=transport, base_url="http://test")
 
 
@@ -119,6 +127,7 @@ async def test_the_shape_of_an_answer(database: SqliteDatabase) -> None:
         "subtype": "error",
         "title": "pytest failed",
         "content_preview": "AssertionError in <test_token>: the refresh token had expired",
+        "content_chars": 61,
         "source_session": SESSION,
         "project": "ledger",
         "role": "backend",
@@ -194,8 +203,66 @@ async def test_any_text_is_answered(database: SqliteDatabase, text: str) -> None
     assert answer.json()["results"] == []
 
 
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"q": "expired token"},
+        {"q": "token", "project": "ledger", "limit": 1},
+        {"q": "token " * 1_600},
+        {"q": "过期" * 3_000},
+    ],
+)
+async def test_a_body_asks_the_same_as_parameters(
+    database: SqliteDatabase, parameters: dict[str, Any]
+) -> None:
+    async with _client(database, SCOPE) as client:
+        answers = [
+            await client.get("/search", params=parameters),
+            await client.post("/search", json=parameters),
+        ]
+    asked, posted = (answer.json() for answer in answers)
+    assert [answer.status_code for answer in answers] == [200, 200]
+    asked.pop("took_ms"), posted.pop("took_ms")
+    assert posted == asked
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "q"),
+        ({"q": "x" * 10_001}, "q"),
+        ({"q": "x", "limit": 0}, "limit"),
+        ({"q": "x", "projct": "ledger"}, "projct"),
+        ({"q": "x", "until": "yesterday"}, "until"),
+    ],
+)
+async def test_a_bad_body_is_named(
+    database: SqliteDatabase, body: dict[str, Any], field: str
+) -> None:
+    async with _client(database, SCOPE) as client:
+        answer = await client.post("/search", json=body)
+    assert answer.status_code == 400
+    assert answer.json()["details"][0]["field"] == field
+
+
+@pytest.mark.parametrize("text", ["expired token", "token " + "过期了 " * 2_498])
+async def test_the_client_asks_queries_of_any_length(database: SqliteDatabase, text: str) -> None:
+    config = uvicorn.Config(_app(database, SCOPE, API), port=0, log_level="error", lifespan="off")
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        serving = asyncio.create_task(server.serve([listening]))
+        with Client(f"http://127.0.0.1:{port}", "any") as client:
+            found = await asyncio.to_thread(client.search, text, project="ledger", role=None)
+        server.should_exit = True
+        await serving
+    assert [result["id"] for result in found["results"]] == [ENTITY]
+    assert found["query"] == text
+
+
 async def test_searching_needs_the_permission(database: SqliteDatabase) -> None:
     nobody = Scope(SCOPE.enterprise_id, SCOPE.user_id, frozenset({"sessions:read"}))
     async with _client(database, nobody) as client:
         answer = await client.get("/search", params={"q": "token"})
-    assert answer.status_code == 403
+        posted = await client.post("/search", json={"q": "token"})
+    assert answer.status_code == posted.status_code == 403

@@ -2,7 +2,8 @@
 
 `python mock_model.py PORT SCRIPTS LOG`: SCRIPTS is a JSON object, name -> list of turns; a turn is a list of blocks
 (`{"text": ...}` or `{"tool": name, "input": {...}}`). A conversation plays the script whose `(script:NAME)` its
-last prompt names; how many tool results came since says which turn is next. Every request is one line in LOG.
+last prompt names (or `(play:NAME)`, where a prompt should have no word in common with others); how many tool results
+came since says which turn is next. Every request is one line in LOG.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ MODEL = "claude-sonnet-4-5"
 USAGE = {"input_tokens": 120, "output_tokens": 30}
 USAGE_NOT_USED = {"cache_creation_input_tokens": 0, "cache_read_input_tokens": 0}
 SIDE_ANSWER = "A title."
-_MARK = re.compile(r"\(script:([a-z-]+)\)")
+_MARK = re.compile(r"\((?:script|play):([a-z-]+)\)")
 
 Json = dict[str, Any]
 
@@ -149,6 +150,7 @@ class Handler(BaseHTTPRequestHandler):
             line = {
                 "played": played,
                 "messages": asked.get("messages"),
+                "tools": [tool.get("name") for tool in asked.get("tools") or []],
                 "stream": asked.get("stream"),
             }
             log.write(json.dumps(line) + "\n")

@@ -25,6 +25,13 @@ HELPER_FINAL = "The helper read everything and found no other mistake."
 NOTIFIED = "The errand is done."
 SUMMARY = "The crew corrected the spelling of lantern in the greeting."
 
+PLUGIN_TOOLS = "mcp__plugin_memory_claude-mem__"
+BERTHS_FILE = "docs/berths.cfg"
+BERTHS = "# berths of the harbour\norder = draught\ntidewater = 4\nunits = metric\n"
+BERTHS_DONE = "The key is tide_table now, and the berths are in the order of their draught."
+PELICAN = "The pelican moors at berth seven."
+HERON = "The heron moors at nine."
+
 
 def bash(command: str, description: str) -> dict[str, Any]:
     """A call of Bash."""
@@ -45,6 +52,8 @@ def all_scripts(project: Path) -> dict[str, Script]:
         "subagent_type": "general-purpose",
         "run_in_background": False,
     }
+    berths = str(project / BERTHS_FILE)
+    renamed = {"file_path": berths, "old_string": "tidewater = 4", "new_string": "tide_table = 4"}
     errand = {**helper, "prompt": "Fetch the mail. (script:fetching)", "run_in_background": True}
     return {
         "work": [
@@ -55,10 +64,33 @@ def all_scripts(project: Path) -> dict[str, Script]:
             [{"tool": "Agent", "input": helper}],
             [{"text": FINAL}],
         ],
+        "berths": [
+            [{"text": "I count the berths first."}, bash("echo otterdraught 3.2", "Count them")],
+            [bash("echo berths.cfg: unknown key tidewater >&2; exit 4", "Check the file")],
+            [{"tool": "Read", "input": {"file_path": berths}}],
+            [{"text": "The key was renamed."}, {"tool": "Edit", "input": renamed}],
+            [{"text": BERTHS_DONE}],
+        ],
+        "answer": [[{"text": "That is how it stands."}]],
+        "look-back": [
+            [{"tool": "ToolSearch", "input": {"query": "select:mcp__claude-mem__search"}}],
+            [{"tool": "mcp__claude-mem__search", "input": {"query": "tidewater"}}],
+            [{"text": "It was the tide table."}],
+        ],
+        "thanks": [[{"text": "You are welcome."}]],
+        "again": [[{"text": "As I said."}]],
+        "pelican": [[bash("echo pelican at seven", "Ask")], [{"text": PELICAN}]],
+        "heron": [[bash("echo heron at nine", "Ask")], [{"text": HERON}]],
+        "delegate": [[{"tool": "Agent", "input": helper}], [{"text": "It was looked into."}]],
         "helper": [[bash("echo aardvark", "Look around")], [{"text": HELPER_FINAL}]],
         "errand": [[{"tool": "Agent", "input": errand}], [{"text": "The errand is under way."}]],
         "fetching": [[{"text": "The mail is here: one letter."}]],
         "notified": [[{"text": NOTIFIED}]],
+        "lookup": [
+            [{"tool": "ToolSearch", "input": {"query": f"select:{PLUGIN_TOOLS}search"}}],
+            [{"tool": f"{PLUGIN_TOOLS}search", "input": {"query": "pangolin"}}],
+            [{"text": "It is all there."}],
+        ],
         "short": [[bash("echo pangolin", "Say pangolin")], [{"text": "The pangolin was told."}]],
         "secretly": [[bash("echo okapi", "Say okapi")], [{"text": "The okapi was told."}]],
         "compaction": [[{"text": f"<summary>{SUMMARY}</summary>"}]],

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ _MODEL_PORT = 8080  # the island is new and all ours
 _MOCK = Path(__file__).with_name("mock_model.py")
 _TURN_S = 90.0
 _PATIENCE_S = 30.0
+_ALLOWED = ("Bash", "Read", "Edit", "Agent", "ToolSearch")
+_ALLOWED += ("mcp__claude-mem", "mcp__plugin_memory_claude-mem")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,18 +118,49 @@ class Stage:
         hooks: bool = True,
     ) -> Turn:
         """Let the client do one headless turn in `folder` (the project)."""
-        command = [str(self.program), "-p", prompt, "--model", "claude-sonnet-4-5"]
-        command += ["--allowedTools", "Bash,Read,Edit,Agent", "--output-format", "stream-json"]
-        command += ["--include-hook-events", "--verbose"]
-        command += ["--resume", resume] if resume else []
+        command = [*self._client(), "-p", prompt, *(["--resume", resume] if resume else [])]
         before, started = len(self.calls()), time.monotonic()
         done = self.island.run(
             command, env=self._client_env(hooks), cwd=folder or self.project, timeout=_TURN_S
         )
         seconds = time.monotonic() - started
-        lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith(b"{")]
+        lines = _lines(done.stdout)
         assert lines, (done.returncode, done.stdout[-2000:], done.stderr[-2000:])
         return Turn(lines, done.stderr.decode(), done.returncode, seconds, self.calls()[before:])
+
+    def client(self, *arguments: str) -> str:
+        """Run another command of the client, such as `plugin install`. It must succeed."""
+        command = [str(self.program), *arguments]
+        done = self.island.run(command, env=self._client_env(True), cwd=self.project)
+        assert done.returncode == 0, (arguments, done.stdout, done.stderr)
+        return done.stdout.decode()
+
+    def conversation(self, *prompts: str) -> Turn:
+        """One client that is prompted several times, each time when it is done with the one before."""
+        command = [*self._client(), "-p", "--input-format", "stream-json"]
+        before, started = len(self.calls()), time.monotonic()
+        with subprocess.Popen(
+            self.island.argv(command),
+            env=self._client_env(True),
+            cwd=self.project,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as client:
+            ending = threading.Timer(_TURN_S, client.kill)
+            ending.start()
+            lines = [line for prompt in prompts for line in _prompted(client, prompt)]
+            rest, complaint = client.communicate()
+            ending.cancel()
+        lines += _lines(rest)
+        seconds = time.monotonic() - started
+        calls = self.calls()[before:]
+        return Turn(lines, complaint.decode(), client.returncode, seconds, calls)
+
+    def _client(self) -> list[str]:
+        command = [str(self.program), "--model", "claude-sonnet-4-5"]
+        command += ["--allowedTools", ",".join(_ALLOWED), "--output-format", "stream-json"]
+        return [*command, "--include-hook-events", "--verbose"]
 
     def _client_env(self, hooks: bool) -> dict[str, str]:
         return self._base | {
@@ -233,3 +267,23 @@ class Stage:
             subprocess.run(
                 ["git", *command], cwd=self.project, env=self._base, check=True, capture_output=True
             )
+
+
+def _lines(printed: bytes) -> list[Json]:
+    return [json.loads(line) for line in printed.splitlines() if line.startswith(b"{")]
+
+
+def _prompted(client: subprocess.Popen[bytes], prompt: str) -> list[Json]:
+    """Say `prompt` to a client and give back what it prints until it is done with it."""
+    assert client.stdin is not None
+    assert client.stdout is not None
+    message = {"role": "user", "content": prompt}
+    said = {"type": "user", "message": message, "parent_tool_use_id": None, "session_id": ""}
+    client.stdin.write(json.dumps(said).encode() + b"\n")
+    client.stdin.flush()
+    printed: list[Json] = []
+    for line in client.stdout:
+        printed += _lines(line)
+        if printed and printed[-1].get("type") == "result":
+            return printed
+    raise AssertionError(f"the client ended in the middle of {prompt!r}: {printed[-3:]}")

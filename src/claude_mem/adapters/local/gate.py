@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from claude_mem.adapters.local.pauses import Pauses
+from claude_mem.adapters.local.rendered import drop_opted_out
 from claude_mem.hook.optout import is_opted_out
 
-_FRESH_S = 2.0
+_FRESH_S = 2.0  # of the disk share
+_OPTED_FRESH_S = 0.3  # of a folder's wish: whoever says it expects it to hold at once
 _BOUND = 4096
 
 
@@ -17,6 +19,7 @@ class FolderGate:
     """Implements `capture.model.Gate` on a data folder. `cap_bytes` bounds the files in `counted` (with -wal)."""
 
     def __init__(self, home: Path, cap_bytes: int, counted: Sequence[Path]) -> None:
+        self._home = home
         self._pause = home / "paused"
         self._pauses = Pauses(home)
         self._cap = cap_bytes
@@ -49,7 +52,9 @@ class FolderGate:
             answer = False  # no folder of this machine has a say here
         if len(self._opted) >= _BOUND:
             self._opted.clear()
-        self._opted[folder] = (now + _FRESH_S, answer)
+        if answer and not (known and known[1]):
+            drop_opted_out(self._home)
+        self._opted[folder] = (now + _OPTED_FRESH_S, answer)
         return answer
 
     def fill(self) -> float:

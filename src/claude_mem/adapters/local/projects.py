@@ -58,3 +58,21 @@ def _main_worktree(dot_git: Path) -> Path | None:
     if git_dir.parent.name != "worktrees" or git_dir.parent.parent.name != ".git":
         return None
     return git_dir.parent.parent.parent
+
+
+def branch_of(folder: str) -> str:
+    """The branch that is checked out in the repository around a folder; "" where none is."""
+    path = Path(folder)
+    try:
+        for candidate in (path, *path.parents):
+            dot_git = candidate / ".git"
+            if dot_git.is_file():
+                line = dot_git.read_text(encoding="utf-8", errors="replace").strip()
+                dot_git = (candidate / line.removeprefix("gitdir:").strip()).resolve()
+            if dot_git.is_dir():
+                head = (dot_git / "HEAD").read_text(encoding="utf-8", errors="replace")[:1000]
+                _, _, name = head.strip().partition("ref: refs/heads/")
+                return name
+    except (OSError, ValueError):
+        return ""
+    return ""

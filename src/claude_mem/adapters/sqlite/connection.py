@@ -15,14 +15,18 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import NullPool
 
-from claude_mem.kernel.errors import ForeignDatabase, MemError, StoreFull, Unavailable
+from claude_mem.hook.home import APPLICATION_ID, is_damaged_database, is_foreign_database
+from claude_mem.kernel.errors import (
+    DatabaseDamaged,
+    ForeignDatabase,
+    MemError,
+    StoreFull,
+    Unavailable,
+)
 
 Raw: TypeAlias = Any  # sqlean ships no types; its connection is a DB-API 2.0 connection
 
-APPLICATION_ID = 0x434D454D  # "CMEM", written into the file's header
 MINIMUM_VERSION = (3, 43, 0)  # contentless FTS5 tables with deletes
-_HEADER = b"SQLite format 3\x00"
-_APPLICATION_ID_OFFSET = 68
 
 _COMMON = (
     "PRAGMA busy_timeout=10000",
@@ -36,8 +40,12 @@ _WRITER = (
     "PRAGMA cache_size=-8000",
     "PRAGMA wal_autocheckpoint=2000",
     "PRAGMA journal_size_limit=67108864",
-    "PRAGMA secure_delete=FAST",  # what is forgotten leaves no bytes in free space
+    # Zeros over deleted cells; what balancing leaves behind in pages, and freed pages, only a vacuum clears.
+    "PRAGMA secure_delete=FAST",
 )
+# Figures for the planner, also of tables that grew tenfold (0x10000: not only those this very connection has read).
+# 0x10 bounds the work, and keeps samples of what rows hold out of the figures: they would outlive what is forgotten.
+OPTIMIZE = "PRAGMA optimize=0x10012"
 _READER = ("PRAGMA query_only=ON", "PRAGMA cache_size=-4000")
 
 
@@ -55,13 +63,16 @@ def check_library() -> None:
 
 
 def check_ours(path: Path) -> None:
-    """Raise ForeignDatabase when another program made the file at `path`; reads 100 bytes, opens nothing."""
-    if not path.exists() or path.stat().st_size == 0:
-        return
-    with path.open("rb") as file:
-        header = file.read(100)
-    marker = header[_APPLICATION_ID_OFFSET : _APPLICATION_ID_OFFSET + 4]
-    if not header.startswith(_HEADER) or int.from_bytes(marker, "big") != APPLICATION_ID:
+    """Raise ForeignDatabase when another program made the file at `path`, DatabaseDamaged when its header is gone.
+
+    Reads bytes, opens nothing.
+    """
+    if is_damaged_database(path):
+        raise DatabaseDamaged(
+            f"the first page of {path} is damaged (or it never was a database): "
+            "`claude-mem db recover` makes it anew from what can be read"
+        )
+    if is_foreign_database(path):
         raise ForeignDatabase(
             f"{path} was made by another program and is left untouched. Use another data folder "
             f"(for instance CLAUDE_MEM_HOME={path.parent / 'v2'}) and bring its content over with: "
@@ -93,6 +104,7 @@ def make_engine(path: Path, *, writer: bool) -> Engine:
         module=sqlean,
         poolclass=NullPool,
         isolation_level="AUTOCOMMIT",
+        hide_parameters=True,  # what is remembered has no place in an error's text, nor in a log
         json_serializer=_dump_json,
         json_deserializer=orjson.loads,
         connect_args={"check_same_thread": False, "cached_statements": 256},

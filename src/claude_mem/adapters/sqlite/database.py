@@ -12,7 +12,8 @@ from typing import TypeVar
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
-from claude_mem.adapters.sqlite.connection import check_ours, make_engine, translate
+from claude_mem.adapters.sqlite import maintenance
+from claude_mem.adapters.sqlite.connection import OPTIMIZE, check_ours, make_engine, translate
 from claude_mem.adapters.sqlite.writer import GroupWriter
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
@@ -57,6 +58,12 @@ class SqliteDatabase:
         """Fresh statistics for the planner, free pages back to the disk, the write-ahead log into the file."""
         await asyncio.get_running_loop().run_in_executor(None, self._maintain_now)
 
+    async def write_anew(self) -> None:
+        """Clear the file of what deletes leave in its pages; writers wait, readers do not. Raises StoreFull."""
+        await asyncio.wrap_future(
+            self._writer.submit_alone(lambda: maintenance.write_anew(self._path))
+        )
+
     async def close(self) -> None:
         """See the port."""
         await asyncio.get_running_loop().run_in_executor(None, self._close_now)
@@ -82,7 +89,7 @@ class SqliteDatabase:
     def _maintain_now(self) -> None:
         try:
             with self._write_engine.connect() as connection:
-                connection.exec_driver_sql("PRAGMA optimize")
+                connection.exec_driver_sql(OPTIMIZE)
                 # A script, because a plain statement without columns is stepped once: one page.
                 script = f"PRAGMA incremental_vacuum({_GIVEN_BACK});"
                 connection.connection.cursor().executescript(script)

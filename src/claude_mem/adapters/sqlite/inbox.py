@@ -15,6 +15,7 @@ from typing import Any
 
 import sqlean
 
+from claude_mem.adapters.sqlite import maintenance
 from claude_mem.adapters.sqlite.connection import check_ours, configure, translate
 from claude_mem.adapters.sqlite.writer import GroupWriter
 from claude_mem.kernel.errors import Unavailable
@@ -156,6 +157,12 @@ class SqliteInbox:
 
         await asyncio.wrap_future(self._writer.submit(shrink))
         await asyncio.get_running_loop().run_in_executor(None, self._checkpoint)
+
+    async def write_anew(self) -> None:
+        """Clear the file of what deletes leave in its pages. Raises StoreFull."""
+        await asyncio.wrap_future(
+            self._writer.submit_alone(lambda: maintenance.write_anew(self._path))
+        )
 
     def _checkpoint(self) -> None:
         """Empty the write-ahead log, which holds what was deleted until it is overwritten.

@@ -46,8 +46,10 @@ PROBE_MIN: Final = 500
 PROBE: Final = 2_000
 POSTINGS_PER_PROBE: Final = 3
 SCAN: Final = 50_000
-_MEETING_WORDS = 6
-_PAIRS = 3
+_MEETING_WORDS = 5
+_MEETING_PAIRS = 3  # words that are paired
+_SINGLES = 3
+_MANY_WORDS = 8
 _KNOWN_COMMON = 4_096
 _TOLERANCE = 0.05
 
@@ -125,19 +127,26 @@ def _tenant(scope: Scope) -> str:
 
 def _quoted(word: str) -> str:
     """A word as FTS5 syntax. Tokens hold no quote, so nothing can end the string early."""
-    return f'"{word[:-1]}" *' if word.endswith("*") else f'"{word}"'
+    return _in_text(word, f'"{word[:-1]}" *' if word.endswith("*") else f'"{word}"')
+
+
+def _label(label: str) -> str:
+    return f'"{label}"'
 
 
 def _phrase(tokens: Sequence[str]) -> str:
-    return _quoted(tokens[0]) if len(tokens) == 1 else f'"{" ".join(tokens)}"'
+    if len(tokens) == 1:
+        return _quoted(tokens[0])
+    return _in_text(tokens[0], f'"{" ".join(tokens)}"')
+
+
+def _in_text(first: str, expression: str) -> str:
+    """Held to the text where it could be a label: doing so always costs a third of the time."""
+    return f"{{title body}} : {expression}" if first[1:2] == "." else expression
 
 
 def _either(parts: Iterable[str]) -> str:
     return f"({' OR '.join(parts)})"
-
-
-def _in_text(expression: str) -> str:
-    return f"{{title body}} : ({expression})"
 
 
 class _Search:
@@ -152,10 +161,12 @@ class _Search:
         self._recent: dict[str, list[int]] = {}  # of words just looked up: the newest
         self._frequencies: dict[str, int] = {}
         self._tenant = [f'labels : "{_tenant(scope)}"'] if plan.shared else []
-        self._labels = [f"labels : {_either(map(_quoted, group))}" for group in plan.labels]
-        self._phrases = [_in_text(_phrase(phrase)) for phrase in plan.phrases]
-        self._excluded = _in_text(_either(map(_phrase, plan.excluded))) if plan.excluded else ""
-        self._depth = min(max(plan.documents // PROBE_SHARE, PROBE_MIN), PROBE)
+        self._labels = [f"labels : {_either(map(_label, group))}" for group in plan.labels]
+        self._phrases = [_phrase(phrase) for phrase in plan.phrases]
+        self._excluded = _either(map(_phrase, plan.excluded)) if plan.excluded else ""
+        # Many words are looked up less deep: they cost the same together, and are enough together.
+        many = 1 + len(plan.words) // _MANY_WORDS
+        self._depth = min(max(plan.documents // PROBE_SHARE, PROBE_MIN), PROBE) // many
         self._postings = POSTINGS_PER_PROBE * self._depth
         self._is_filtered = bool(self._labels or self._phrases or self._excluded)
         # What the filters leave, as far as it is known without the engine; if not `_is_known`, it
@@ -207,7 +218,7 @@ class _Search:
         if known is not None:
             self._frequencies[word] = known
             return
-        numbers = self._newest(_in_text(_quoted(word)))
+        numbers = self._newest(_quoted(word))
         self._recent[word] = numbers
         if len(numbers) < self._depth:
             self._lists[word] = numbers
@@ -229,19 +240,31 @@ class _Search:
     def _resolve_filters(self) -> None:
         """Filters with few documents become sets of numbers."""
         for label in self._labels:
-            numbers = self._newest(label)
-            if len(numbers) < self._depth:
+            frequency, numbers = self._look_up(label)
+            self._label_steps = min(self._label_steps, frequency)
+            if numbers is None:
+                self._is_known = False
+            else:
                 self._allowed = (
                     set(numbers) if self._allowed is None else self._allowed & set(numbers)
                 )
-                self._label_steps = min(self._label_steps, len(numbers))
-            else:
-                self._is_known = False
-                self._label_steps = min(self._label_steps, self._estimate(numbers))
         if self._excluded:
-            numbers = self._newest(self._excluded)
-            self._denied = set(numbers)
-            self._is_known = self._is_known and len(numbers) < self._depth
+            _, numbers = self._look_up(self._excluded)
+            self._denied = set(numbers or ())
+            self._is_known = self._is_known and numbers is not None
+
+    def _look_up(self, expression: str) -> tuple[int, list[int] | None]:
+        """(how many documents match a filter, all of them if they are few)."""
+        documents = self._plan.documents
+        known = self._known.frequency(self._enterprise, expression, documents)
+        if known is not None:
+            return known, None
+        numbers = self._newest(expression)
+        if len(numbers) < self._depth:
+            return len(numbers), numbers
+        estimate = self._estimate(numbers)
+        self._known.note(self._enterprise, expression, documents, estimate)
+        return estimate, None
 
     def _split(self, words: Sequence[str]) -> tuple[list[str], list[str]]:
         """Rare and common words, the rarest first; together the rare ones have few documents."""
@@ -260,10 +283,9 @@ class _Search:
 
     # -- candidates ---------------------------------------------------------------------------
 
-    def _gated(self, expression: str) -> str:
-        """The expression with everything that is required and nothing that is excluded."""
-        parts = [*self._tenant, *self._labels, *self._phrases, _in_text(expression)]
-        inner = " AND ".join(parts)
+    def _gated(self, *expressions: str) -> str:
+        """The expressions with everything that is required and nothing that is excluded."""
+        inner = " AND ".join([*self._tenant, *self._labels, *self._phrases, *expressions])
         return f"({inner}) NOT {self._excluded}" if self._excluded else inner
 
     def _add_rare(self, rare: list[str], limit: int) -> int:
@@ -292,17 +314,19 @@ class _Search:
         """The order of FTS5's bm25, where there are more candidates than can be scored."""
         if not self._plan.limit < len(weights) <= self._depth or self._is_filtered or self._tenant:
             return {}
-        rows = self._cursor.execute(_RANKED, (_in_text(expression), self._plan.limit)).fetchall()
+        rows = self._cursor.execute(_RANKED, (expression, self._plan.limit)).fetchall()
         return {row[0]: place for place, row in enumerate(rows)}
 
     def _add_common(self, common: list[str]) -> None:
         """The newest documents in which common words meet, then those with one of them."""
         want = self._plan.limit
-        for group in self._meetings(common):
+        # A beginning is put together anew, at full length, by every query that holds it.
+        words = [word for word in common if not word.endswith("*")][:_MEETING_WORDS]
+        for pair in combinations(words[:_MEETING_PAIRS], 2):
             if len(self._found) >= want:
                 return
-            self._add(" AND ".join(map(_quoted, group)), want, self._floor(group))
-        for word in common[:_PAIRS]:
+            self._add_meeting(words, pair)
+        for word in common[:_SINGLES]:
             if len(self._found) >= want:
                 return
             if word in self._recent and not self._is_filtered:
@@ -311,21 +335,48 @@ class _Search:
                 floor = self._floor((word,)) if self._is_filtered else 0
                 self._add(_quoted(word), want, floor)
 
-    def _meetings(self, common: list[str]) -> list[tuple[str, ...]]:
-        """Which common words to look for together: all, the rarer half, pairs of the rarest."""
-        # A beginning is put together anew, at full length, by every query that holds it.
-        words = [word for word in common if not word.endswith("*")][:_MEETING_WORDS]
-        if len(words) < 2:
-            return []
-        half = words[: (len(words) + 1) // 2]
-        groups = [tuple(words), tuple(half), *combinations(words[:_PAIRS], 2)]
-        return [group for group in dict.fromkeys(groups) if len(group) > 1]
+    def _add_meeting(self, words: list[str], pair: tuple[str, ...]) -> None:
+        """The documents of a pair; where they are too many, first those that have more of the words.
+
+        What is asked first is what likely suffices. If all documents of fewer words fit, those that
+        have more of them are among these; if those with more words suffice, so do they alone.
+        """
+        if pair != tuple(words[:2]):
+            self._found.update(dict.fromkeys(self._meeting(pair)))
+            return
+        groups = list(dict.fromkeys((pair, tuple(words[:3]), tuple(words))))
+        want, found = self._plan.limit, []
+        if self._expected(words) >= 2 * want:
+            groups.reverse()
+            for group in groups:
+                found.append(self._meeting(group))
+                if len(found[-1]) >= want:
+                    break
+        else:
+            for group in groups:
+                found.insert(0, self._meeting(group))
+                if len(found[0]) < want:
+                    break
+        for numbers in found:
+            self._found.update(dict.fromkeys(numbers))
+
+    def _expected(self, words: Sequence[str]) -> float:
+        """How many documents would have all of the words if they were independent."""
+        count = float(max(self._plan.documents, 1))
+        expected = min(float(self._label_steps), count)
+        for word in words:
+            expected *= self._frequencies[word] / count
+        return expected
+
+    def _meeting(self, words: Sequence[str]) -> list[int]:
+        expression = " AND ".join(map(_quoted, words))
+        return self._match(self._gated(expression), self._plan.limit, self._floor(words))
 
     def _add_required(self) -> int:
         """Documents with the phrases and none of the optional words; how many have the phrases."""
         longest = max(self._plan.phrases, key=len)
         floor = self._floor(longest)
-        numbers = self._match(self._gated(_phrase(longest)), self._depth, floor)
+        numbers = self._match(self._gated(), self._depth, floor)
         self._is_complete = floor == 0 and len(numbers) < self._depth
         self._found.update(dict.fromkeys(numbers))
         return len(numbers)

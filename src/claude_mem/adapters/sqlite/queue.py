@@ -10,7 +10,7 @@ from claude_mem.kernel.clock import now_ms
 from claude_mem.kernel.ids import new_id
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
-from claude_mem.ports.queue import Job, NewJob
+from claude_mem.ports.queue import DeadJob, Job, NewJob
 
 _MAX_ATTEMPTS = 5
 _TOO_FAR_MS = 86_400_000  # nothing is put off or leased for a day: the clock was wrong when it was
@@ -120,3 +120,30 @@ class SqliteQueue:
             (scope.enterprise_id,),
         ).all()
         return {str(status): int(count) for status, count in rows}
+
+    def dead(self, scope: Scope, tx: Tx, limit: int) -> list[DeadJob]:
+        """See the port."""
+        rows = tx.exec_driver_sql(
+            "SELECT id, task_type, task_key, retry_count, error_message, completed_at FROM task_queue"
+            " WHERE enterprise_id = ? AND status = 'dead' ORDER BY completed_at DESC, id DESC LIMIT ?",
+            (scope.enterprise_id, limit),
+        ).all()
+        return [DeadJob(*row) for row in rows]
+
+    def revive(self, scope: Scope, tx: Tx) -> int:
+        """See the port."""
+        changed = tx.exec_driver_sql(
+            "UPDATE task_queue SET status = 'pending', run_at = ?, retry_count = 0, completed_at = NULL"
+            " WHERE enterprise_id = ? AND status = 'dead'",
+            (now_ms(), scope.enterprise_id),
+        )
+        return int(changed.rowcount)
+
+    def waiting(self, scope: Scope, tx: Tx) -> dict[str, int]:
+        """See the port."""
+        rows = tx.exec_driver_sql(
+            "SELECT task_type, count(*) FROM task_queue WHERE enterprise_id = ?"
+            " AND status IN ('pending', 'running') GROUP BY task_type",
+            (scope.enterprise_id,),
+        ).all()
+        return {str(kind): int(count) for kind, count in rows}

@@ -11,12 +11,20 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from claude_mem.adapters.sqlite.connection import translate
 
 T = TypeVar("T")
 _STOP = None
+
+
+class _Piece(NamedTuple):
+    """Work that was handed in. `alone`: outside any transaction of this writer."""
+
+    work: Callable[[Any], Any]
+    future: Future[Any]
+    alone: bool = False
 
 
 class GroupWriter:
@@ -32,7 +40,7 @@ class GroupWriter:
         execute: Callable[[Any, str], None],
         group: int = 256,
     ) -> None:
-        self._queue: SimpleQueue[tuple[Callable[[Any], Any], Future[Any]] | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Piece | None] = SimpleQueue()
         self._connect = connect
         self._execute = execute
         self._group = group
@@ -47,7 +55,15 @@ class GroupWriter:
         if self._closed:
             raise RuntimeError("the writer is closed")
         future: Future[T] = Future()
-        self._queue.put((work, future))
+        self._queue.put(_Piece(work, future))
+        return future
+
+    def submit_alone(self, work: Callable[[], T]) -> Future[T]:
+        """Queue what needs the file without an open transaction; whatever else is to be written waits for it."""
+        if self._closed:
+            raise RuntimeError("the writer is closed")
+        future: Future[T] = Future()
+        self._queue.put(_Piece(lambda _connection: work(), future, alone=True))
         return future
 
     def close(self) -> None:
@@ -66,38 +82,53 @@ class GroupWriter:
         self._ready.set_result(None)
         running = True
         while running:
-            item = self._queue.get()
-            batch = []
-            while item is not _STOP:
-                batch.append(item)
-                if len(batch) >= self._group or self._queue.empty():
-                    break
-                item = self._queue.get()
-            running = item is not _STOP
+            batch, last = self._gather()
+            running = last is not _STOP
             if batch:
                 self._commit(connection, batch)
+            if last is not _STOP and last.alone:
+                self._alone(last)
         connection.close()
 
-    def _commit(
-        self, connection: Any, batch: list[tuple[Callable[[Any], Any], Future[Any]]]
-    ) -> None:
+    def _gather(self) -> tuple[list[_Piece], _Piece | None]:
+        """What shares the next commit, and the last that was taken: of the batch, alone, or the sign to stop."""
+        batch: list[_Piece] = []
+        item = self._queue.get()
+        while item is not _STOP and not item.alone:
+            batch.append(item)
+            if len(batch) >= self._group or self._queue.empty():
+                break
+            item = self._queue.get()
+        return batch, item
+
+    def _alone(self, piece: _Piece) -> None:
+        if not piece.future.set_running_or_notify_cancel():
+            return
+        try:
+            value = piece.work(None)
+        except BaseException as error:  # noqa: BLE001 - belongs to whoever handed the work in
+            piece.future.set_exception(translate(error))
+        else:
+            piece.future.set_result(value)
+
+    def _commit(self, connection: Any, batch: list[_Piece]) -> None:
         # Whoever gave up before the work began gets none of it; later it is too late to give up, so that setting a
         # result can never fail and end this thread.
-        batch = [(work, future) for work, future in batch if future.set_running_or_notify_cancel()]
+        batch = [piece for piece in batch if piece.future.set_running_or_notify_cancel()]
         if not batch:
             return
         done: list[tuple[Future[Any], Any]] = []
         try:
             self._execute(connection, "BEGIN IMMEDIATE")
-            for work, future in batch:
-                self._one(connection, work, future, done)
+            for piece in batch:
+                self._one(connection, piece.work, piece.future, done)
             self._execute(connection, "COMMIT")
         except BaseException as error:  # noqa: BLE001 - every waiter is told; the thread must live on
             self._rollback(connection)
             failure = translate(error)
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(failure)
+            for piece in batch:
+                if not piece.future.done():
+                    piece.future.set_exception(failure)
             return
         for future, value in done:
             future.set_result(value)

@@ -16,8 +16,9 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import orjson
+import structlog
 
-from claude_mem.domains.capture.model import Receipt
+from claude_mem.domains.capture.model import ContextSource
 from claude_mem.domains.capture.service import CaptureService
 from claude_mem.domains.capture.trim import without_surrogates
 from claude_mem.hook import rejected, spool
@@ -35,6 +36,17 @@ _LARGE = 400_000  # bytes; parsed on another thread
 _BATCH_EVENTS, _BATCH_BYTES = 200, 1 << 20
 _REASONS = 20  # that a report names
 _LATEST_MS = 32_503_680_000_000  # the year 3000: a later clock is a broken one
+# The events whose hook may print something; on others output is an error to the client, or begins another turn.
+_ANSWERED = ("SessionStart", "UserPromptSubmit")
+_log = structlog.get_logger("capture")
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Where a hook's payload goes, and where its answer comes from."""
+
+    capture: CaptureService
+    context: ContextSource
 
 
 @dataclass(slots=True)
@@ -85,26 +97,51 @@ def project_dir(header: str) -> str:
 
 
 async def take_hook(
-    service: CaptureService,
+    doors: Doors,
     scope: Scope,
     agent: str,
     raw: bytes,
     event_id: str,
     ms: int,
     project: str = "",
-) -> Receipt:
-    """One forwarded hook payload; when this returns its events are on disk.
+) -> bytes:
+    """One forwarded hook payload; when this returns its events are on disk. The answer is what the hook prints.
 
-    `project` is the folder the session was started in; its opting out holds wherever the session goes.
+    `project` is the folder the session was started in; its opting out holds wherever the session goes. The context is
+    looked up while the events are written; whatever becomes of it, they are taken.
     """
+    service = doors.capture
     if len(raw) < _LARGE:
-        events = hook_events(agent, parse_payload(raw), event_id, ms)
+        payload, events = _payload_and_events(agent, raw, event_id, ms)
     else:
-        events = await asyncio.to_thread(
-            lambda: hook_events(agent, parse_payload(raw), event_id, ms)
-        )
+        payload, events = await asyncio.to_thread(_payload_and_events, agent, raw, event_id, ms)
     wanted = [event for event in events if not service.is_out(scope, event, project)]
-    return await service.accept(scope, wanted, len(raw)) if wanted else Receipt(0, 0, 1)
+    if not wanted:
+        return b""
+    kind = str(payload.get("hook_event_name"))
+    if kind not in _ANSWERED or not service.wants(scope, wanted[0]):
+        await service.accept(scope, wanted, len(raw))
+        return b""
+    context = asyncio.create_task(doors.context.answer(scope, kind, payload, project))
+    try:
+        await asyncio.sleep(0)  # so that it begins before this event is one of those that wait
+        await service.accept(scope, wanted, len(raw))
+    except BaseException:
+        context.cancel()
+        raise
+    try:
+        return await context
+    except Exception as error:  # noqa: BLE001 - the event is taken; a context that fails is none
+        _log.error("context.failed", hook_event=kind, exc_info=error)
+        return b""
+
+
+def _payload_and_events(
+    agent: str, raw: bytes, event_id: str, ms: int
+) -> tuple[dict[str, Any], list[Event]]:
+    payload = parse_payload(raw)
+    events = hook_events(agent, payload, event_id, ms)
+    return (payload if isinstance(payload, dict) else {}), events
 
 
 async def take_spool(service: CaptureService, scope: Scope, folder: Path) -> SpoolReport:

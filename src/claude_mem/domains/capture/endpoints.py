@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from claude_mem.domains.access.endpoints import require
 from claude_mem.domains.capture import door, forget
+from claude_mem.domains.capture.model import Clearing, ContextSource
 from claude_mem.domains.capture.schemas import Accepted, EventBatch
 from claude_mem.domains.capture.service import CaptureService
 from claude_mem.domains.memory import service as memory
@@ -83,9 +84,9 @@ async def post_hook(
     x_event_time: Annotated[int, Header()],
     x_project_dir: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
-    """200 with what the hook is to print (nothing yet); anything else tells the hook to spool."""
-    await door.take_hook(
-        _service(request),
+    """200 with what the hook is to print, which may be nothing; anything else tells the hook to spool."""
+    answer = await door.take_hook(
+        door.Doors(_service(request), request.app.state.context),
         scope,
         agent,
         await request.body(),
@@ -93,7 +94,7 @@ async def post_hook(
         x_event_time,
         door.project_dir(x_project_dir),
     )
-    return Response(b"", status_code=200, media_type="text/plain")
+    return Response(answer, status_code=200, media_type="application/json")
 
 
 class _Body(BaseModel):
@@ -123,15 +124,21 @@ class NewObservationBody(_Body):
 class ForgetBody(_Body):
     """What to forget: the last turn, a whole session, or one thing."""
 
-    what: Literal["last", "session", "prompt", "observation", "summary", "code_change"]
+    what: Literal["last", "session", "prompt", "observation", "summary", "code_change", "learning"]
     id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     project: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
 
 
 class Forgotten(BaseModel):
-    """What was taken out, by kind."""
+    """What was taken out, by kind.
+
+    `cleared`: whether its last bytes are out of the files too; where that takes long it is done when the worker is
+    idle. `copies`: damaged files that were kept and may still hold it, by their place in the data folder.
+    """
 
     forgotten: dict[str, int]
+    cleared: bool
+    copies: list[str]
 
 
 class Taken(BaseModel):
@@ -188,16 +195,26 @@ async def post_forget(
         await state.take_spool()
     await _service(request).drain_all()
     database: Database = state.database
+    context: ContextSource = state.context
+    clearing: Clearing = state.clearing
 
     def work(tx: Tx) -> tuple[list[EntityRef], _Span | None]:
-        return _forget(scope, tx, state.indexing, body)
+        refs, span = _forget(scope, tx, state.indexing, body)
+        whole = span[1] if span is not None and body.what == "session" else None
+        context.forget(scope, tx, refs, whole)
+        state.queue.enqueue(scope, tx, [clearing.job()])
+        return refs, span
 
+    await context.forgotten(scope)  # before too: a kill in between must leave no rendered context
     refs, span = await database.write(scope, work)
+    await context.forgotten(scope)
     if span is not None:
         await forget.drop_dead_letters(scope, state.inbox, *span)
+    cleared = await clearing.at_once()
     with suppress(Unavailable):  # it is forgotten; maintenance empties the logs a little later
         await state.maintain()
-    return Forgotten(forgotten=dict(Counter(ref.kind for ref in refs)))
+    gone = dict(Counter(ref.kind for ref in refs))
+    return Forgotten(forgotten=gone, cleared=cleared, copies=await clearing.copies())
 
 
 def _forget(

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 import orjson
 
 from claude_mem.domains.capture import reindex
+from claude_mem.domains.intelligence import service as intelligence
 from claude_mem.domains.memory import service as memory
-from claude_mem.domains.memory.model import EntityRef
+from claude_mem.domains.memory.model import Derived, EntityRef
 from claude_mem.domains.retrieval.service import IndexingService
 from claude_mem.kernel.clock import from_iso
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
 from claude_mem.ports.inbox import Inbox
 
+_DERIVED = frozenset({"summary", "learning"})  # what nothing else is made from
 _ALL_LETTERS = 1_000_000  # they are few: each is an error that somebody has to see
 
 
@@ -26,8 +28,7 @@ def forget_last(
     refs = memory.entities_since(scope, tx, session_id, since)
     memory.keep_out(scope, tx, session_id, since)
     # A title that the agent made of the whole talk may repeat what is forgotten.
-    _forget(scope, tx, indexing, refs, untitled=[session_id])
-    return refs
+    return _forget(scope, tx, indexing, refs, session_id, untitled=[session_id])
 
 
 def forget_session(
@@ -36,21 +37,27 @@ def forget_session(
     """Forget a session and everything it holds; nothing of it is recorded any more. Raises NotFound."""
     own_id = memory.get_session(scope, tx, session_id)["id"]
     refs = memory.entities_since(scope, tx, own_id, 0)
-    _forget(scope, tx, indexing, refs)
+    gone = _forget(scope, tx, indexing, refs, own_id)
     memory.empty_session(scope, tx, own_id)
-    return refs
+    return gone
 
 
 def forget_entity(
     scope: Scope, tx: Tx, indexing: IndexingService, ref: EntityRef
 ) -> list[EntityRef]:
-    """Forget one thing; a tool call with the changes of files it made. Raises NotFound."""
-    memory.get_entity(scope, tx, ref.kind, ref.id)
+    """Forget one thing; a tool call with the changes of files it made. Raises NotFound.
+
+    What the agent itself summed up later goes too: it may retell the thing. What we derived is made anew without it.
+    """
+    row = memory.get_entity(scope, tx, ref.kind, ref.id)
+    ref = EntityRef(ref.kind, row["id"])  # it may have been asked for by the short form
     refs = [ref]
+    if ref.kind in _DERIVED:
+        return _forget(scope, tx, indexing, refs, None)
     if ref.kind == "observation":
         refs += memory.changes_of(scope, tx, ref.id)
-    _forget(scope, tx, indexing, refs)
-    return refs
+    refs += memory.compactions_since(scope, tx, row["session_id"], row["occurred_at"])
+    return _forget(scope, tx, indexing, refs, row["session_id"])
 
 
 def _forget(
@@ -58,15 +65,24 @@ def _forget(
     tx: Tx,
     indexing: IndexingService,
     refs: Sequence[EntityRef],
+    session_id: str | None,
     untitled: Sequence[str] = (),
-) -> None:
+) -> list[EntityRef]:
+    """Take the rows out, and remake what was derived from the rest of their session; returns what is gone."""
+    derived = Derived()
+    if session_id is not None:
+        derived = intelligence.withdraw(scope, tx, indexing, session_id)
     indexing.remove(scope, tx, refs)
-    for session_id in memory.erase(scope, tx, refs, untitled):
+    for changed in memory.erase(scope, tx, refs, untitled):
         # Prompts are indexed under their session's title: it must not live on there.
         indexing.index(
-            scope, tx, list(reindex.entries(scope, tx, session_id=session_id, kinds=("prompt",)))
+            scope, tx, list(reindex.entries(scope, tx, session_id=changed, kinds=("prompt",)))
         )
+    remade: set[EntityRef] = set()
+    if session_id is not None:
+        remade.update(intelligence.distil(scope, tx, indexing, session_id).changed)
     indexing.purge(scope, tx)
+    return [*refs, *(ref for ref in derived.removed if ref not in remade)]
 
 
 async def drop_dead_letters(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -84,15 +85,26 @@ def _age(path: Path) -> float:
 
 
 class RebuildIndex:
-    """The handler of `index.rebuild`: the search index made anew from the rows, in one transaction."""
+    """The handler of `index.rebuild`: the search index made anew from the rows, a page a transaction."""
 
     def __init__(self, database: Database, indexing: IndexingService) -> None:
         self._database = database
         self._indexing = indexing
 
     async def run(self, scope: Scope, _job: Job) -> None:
-        """Searches see the old index until the new one is committed."""
-        count = await self._database.write(
-            scope, lambda tx: self._indexing.rebuild(scope, tx, reindex.entries(scope, tx))
-        )
+        """Searches find old and new meanwhile; what was done before a break is not done again."""
+        write, indexing, count = self._database.write, self._indexing, 0
+        await write(scope, lambda tx: indexing.start_renewal(scope, tx))
+        for kind in reindex.INDEXED_KINDS:
+            renewed, after = await write(scope, partial(self._renew, scope, kind, None))
+            count += renewed
+            while after is not None:
+                renewed, after = await write(scope, partial(self._renew, scope, kind, after))
+                count += renewed
+        while not await write(scope, lambda tx: indexing.finish_renewal(scope, tx)):
+            pass
         _log.info("index.rebuilt", documents=count)
+
+    def _renew(self, scope: Scope, kind: str, after: str | None, tx: Tx) -> tuple[int, str | None]:
+        entries, after = reindex.page(scope, tx, kind, after)
+        return self._indexing.renew(scope, tx, entries), after

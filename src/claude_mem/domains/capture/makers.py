@@ -10,6 +10,7 @@ from typing import Any
 from claude_mem.domains.capture.keys import summary_words
 from claude_mem.domains.capture.observe import Seen, see_failure, see_success
 from claude_mem.domains.capture.sessions import OpenSession
+from claude_mem.domains.intelligence.jobs import QUIET_MS, SOON_MS, summarise_job
 from claude_mem.domains.memory.model import (
     TITLE_CHARS,
     UNTITLED,
@@ -22,10 +23,12 @@ from claude_mem.domains.memory.model import (
     preview,
 )
 from claude_mem.domains.retrieval.model import IndexEntry
+from claude_mem.kernel.clock import now_ms
 from claude_mem.kernel.ids import new_id
 from claude_mem.ports.queue import NewJob
 
 Event = dict[str, Any]
+_ENDS_OF_TURN = frozenset({"assistant.replied", "subagent.stopped", "context.compacted"})
 REASON_CHARS = 600
 _KEPT_METADATA = (
     "agent_type",
@@ -47,6 +50,7 @@ class Built:
     jobs: list[NewJob] = field(default_factory=list)
     made: int = 0
     repeated: int = 0
+    passed_over: int = 0  # of those, what is of something forgotten
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +289,27 @@ def _catch_up(built: Built, context: Context) -> None:
     path = context.data.get("transcript_path")
     if path and context.data.get("origin") == "live":
         built.jobs.append(NewJob("transcript.catch_up", path, {"path": path}))
+
+
+def summarise_when(event: Event, made: EntityRef | None) -> int | None:
+    """In how many milliseconds a session's summary is due because of an event; None when it need not hear of it.
+
+    The end of a turn is the moment; a prompt or a call only makes sure that a session that ends without one is told.
+    """
+    kind, origin = event["type"], event["data"].get("origin")
+    if kind == "session.ended":
+        return 0
+    if made is None:
+        return None
+    if origin == "live" and kind not in _ENDS_OF_TURN:
+        return QUIET_MS
+    return SOON_MS
+
+
+def summarise_jobs(due: Mapping[str, int]) -> list[NewJob]:
+    """One job a session of the batch."""
+    now = now_ms()
+    return [summarise_job(session_id, now + delay) for session_id, delay in due.items()]
 
 
 def _index(

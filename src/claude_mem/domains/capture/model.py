@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
+
+from claude_mem.domains.memory.model import EntityRef
+from claude_mem.kernel.scope import Scope
+from claude_mem.ports.database import Tx
+from claude_mem.ports.queue import NewJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +31,12 @@ class Receipt:
 
 @dataclass(slots=True)
 class DrainReport:
-    """What a drain of the inbox did."""
+    """What a drain of the inbox did. `passed_over`: events of something forgotten, which are repeats too."""
 
     events: int = 0
     rows: int = 0
     repeated: int = 0
+    passed_over: int = 0
     buried: list[str] = field(default_factory=list)
 
 
@@ -62,4 +69,41 @@ class ProjectKeys(Protocol):
 
     def __call__(self, folder: str) -> str:
         """The git root of a folder on this machine; anything else unchanged."""
+        ...
+
+
+class Clearing(Protocol):
+    """Taking the last bytes of what was forgotten out of the files, and out of copies of them."""
+
+    def job(self) -> NewJob:
+        """To be enqueued in the transaction that forgets: whatever happens after it, the files are cleared."""
+        ...
+
+    async def at_once(self) -> bool:
+        """Clear the files; False when that is left to the job, because it takes long or cannot be done now."""
+        ...
+
+    async def copies(self) -> list[str]:
+        """Drop the copies that may be dropped; the names of those that only a person may take away."""
+        ...
+
+
+class ContextSource(Protocol):
+    """What a hook is to print: remembered context, put together above capture (implemented in `domains.context`).
+
+    Whatever goes wrong in it, an event is taken all the same: it answers nothing rather than late, and never raises.
+    """
+
+    async def answer(self, scope: Scope, event: str, payload: dict[str, Any], place: str) -> bytes:
+        """The body for one of the client's hook events, b"" for none. `place` is the folder the session began in."""
+        ...
+
+    def forget(
+        self, scope: Scope, tx: Tx, refs: Sequence[EntityRef], agent_session: str | None
+    ) -> None:
+        """Leave nothing noted of what is taken out (of a whole session: its agent's name), in the same transaction."""
+        ...
+
+    async def forgotten(self, scope: Scope) -> None:
+        """Told before and after something was taken out: rendered contexts go."""
         ...

@@ -10,7 +10,14 @@ from typing import Any
 
 from claude_mem.domains.capture.forgotten import Forgotten
 from claude_mem.domains.capture.keys import natural_keys
-from claude_mem.domains.capture.makers import REASON_CHARS, Built, Context, make
+from claude_mem.domains.capture.makers import (
+    REASON_CHARS,
+    Built,
+    Context,
+    make,
+    summarise_jobs,
+    summarise_when,
+)
 from claude_mem.domains.capture.sessions import OpenSession, Sessions
 from claude_mem.domains.memory import service as memory
 from claude_mem.domains.memory.model import EntityRef, LedgerRow, NaturalKey, Reason, preview
@@ -34,6 +41,7 @@ class _Builder:
         self._sessions = Sessions(scope, tx, self._built.recording)
         self._keys: dict[tuple[str, str], EntityRef] = {}
         self._forgotten = Forgotten(scope, tx)
+        self._told: dict[str, int] = {}
 
     def run(self, events: list[Event]) -> Built:
         dated = [(from_iso(event["occurred_at"]), event) for event in self._without_known(events)]
@@ -48,6 +56,7 @@ class _Builder:
             else:
                 self._one(self._forgotten.without_title(event, session), session, own, at)
         self._sessions.write_patches()
+        self._built.jobs += summarise_jobs(self._told)
         return self._built
 
     def _without_known(self, events: list[Event]) -> list[Event]:
@@ -79,6 +88,7 @@ class _Builder:
         else:
             context = Context(event, session, at, self._prompt_behind(event, session, at))
             made = make(self._built, context)
+            self._note(event, session, made)
             self._built.made += 1
         target = existing or made
         if target is not None:
@@ -87,9 +97,16 @@ class _Builder:
             LedgerRow(event["id"], event["type"], session.id, made.kind if made else None, at)
         )
 
+    def _note(self, event: Event, session: OpenSession, made: EntityRef | None) -> None:
+        """Remember what the session's summary has to be told, once a batch."""
+        when = summarise_when(event, made)
+        if when is not None:
+            self._told[session.id] = min(when, self._told.get(session.id, when))
+
     def _pass_over(self, event: Event, session: OpenSession, at: int) -> None:
         """Know the event, and make nothing of it."""
         self._built.repeated += 1
+        self._built.passed_over += 1
         self._built.recording.ledger.append(
             LedgerRow(event["id"], event["type"], session.id, None, at)
         )

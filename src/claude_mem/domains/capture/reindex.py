@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
+from claude_mem.domains.intelligence.index import entry
 from claude_mem.domains.memory import service as memory
 from claude_mem.domains.retrieval.model import IndexEntry
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
 
-INDEXED_KINDS = ("prompt", "observation", "summary")
+INDEXED_KINDS = ("prompt", "observation", "summary", "learning")
 
 
 def entries(
@@ -26,22 +26,10 @@ def entries(
         while rows := memory.session_rows(scope, tx, kind, after, session_id):
             after = rows[-1]["id"]
             for row in rows:
-                yield _entry(kind, row)
+                yield entry(kind, row)
 
 
-def _entry(kind: str, row: dict[str, Any]) -> IndexEntry:
-    metadata = row.get("metadata_json") or {}
-    return IndexEntry(
-        kind=kind,
-        entity_id=row["id"],
-        title=row["session_title"] if kind == "prompt" else row["title"],
-        body=row["content"],
-        project_id=row["project_id"],
-        session_id=row["session_id"],
-        type=row.get("observation_type") or row.get("prompt_type") or row.get("summary_type"),
-        tool=row.get("source_tool"),
-        role=row["role"],
-        tags=tuple(row.get("tags_json") or ()),
-        files=tuple(metadata.get("files") or ()),
-        occurred_at=row["occurred_at"],
-    )
+def page(scope: Scope, tx: Tx, kind: str, after: str | None) -> tuple[list[IndexEntry], str | None]:
+    """The next entries of a kind, and where to go on; None when there are no more."""
+    rows = memory.session_rows(scope, tx, kind, after, None)
+    return [entry(kind, row) for row in rows], rows[-1]["id"] if rows else None

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from claude_mem.domains.capture import recorder
+from claude_mem.domains.capture.makers import Built
 from claude_mem.domains.capture.model import DrainReport, Gate, Limits, ProjectKeys, Receipt
 from claude_mem.domains.capture.paths import with_usable_path
 from claude_mem.domains.capture.schemas import check_events
@@ -132,6 +133,11 @@ class CaptureService:
             self._out.pop(key, None)
         return out
 
+    def wants(self, scope: Scope, event: Event) -> bool:
+        """Whether a person wants an event recorded: capture is not paused, its folder did not opt out."""
+        del scope  # both are decided on this machine, for all of it
+        return not self._gate.paused() and self._is_wanted(event)
+
     def _has_room(self) -> bool:
         """Whether the store is below its cap, so that events of every kind are taken."""
         return self._gate.fill() < _FULL_FOR_TOOLS
@@ -169,6 +175,7 @@ class CaptureService:
             total.events += report.events
             total.rows += report.rows
             total.repeated += report.repeated
+            total.passed_over += report.passed_over
             total.buried += report.buried
             if report.events == 0:
                 return total
@@ -232,7 +239,7 @@ class CaptureService:
 
     async def _record_batch(self, scope: Scope, batch: list[Pending], report: DrainReport) -> None:
         try:
-            made, repeated = await self._record(scope, batch)
+            built = await self._record(scope, batch)
         except Unavailable:
             raise  # a full disk or a lost engine is nobody's fault: everything waits
         except Exception as error:  # noqa: BLE001 - one poisoned event must not hold up the others
@@ -247,18 +254,19 @@ class CaptureService:
             return
         await self._inbox.ack([pending.position for pending in batch])
         report.events += len(batch)
-        report.rows += made
-        report.repeated += repeated
+        report.rows += built.made
+        report.repeated += built.repeated
+        report.passed_over += built.passed_over
 
-    async def _record(self, scope: Scope, batch: list[Pending]) -> tuple[int, int]:
+    async def _record(self, scope: Scope, batch: list[Pending]) -> Built:
         events = [orjson.loads(pending.body) for pending in batch]
 
-        def work(tx: Tx) -> tuple[int, int]:
+        def work(tx: Tx) -> Built:
             built = recorder.build(scope, tx, events)
             memory.record(scope, tx, built.recording)
             self._indexing.index(scope, tx, built.entries)
             self._queue.enqueue(scope, tx, built.jobs)
-            return built.made, built.repeated
+            return built
 
         return await self._db.write(scope, work)
 

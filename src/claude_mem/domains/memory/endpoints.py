@@ -21,6 +21,7 @@ from claude_mem.ports.database import Database, Tx
 router = APIRouter(tags=["Memory"])
 Reader = Annotated[Scope, require("sessions:read")]
 Limit = Annotated[int, Query(ge=1, le=200)]
+_NAMED = 20  # projects in an error
 Cursor = Annotated[str | None, Query(max_length=400)]
 
 
@@ -156,11 +157,21 @@ def find_project(scope: Scope, tx: Tx, wanted: str | None) -> str | None:
         return None
     found = access.match_projects(scope, tx, wanted)
     if not found:
-        raise NotFound(f"no project {wanted}")
+        message = f"no project {wanted}: {_known_projects(scope, tx)}"
+        raise NotFound(message, details=(Detail("project", message),))
     if len(found) > 1:
         message = f"{len(found)} projects are called {wanted}: give the id or the path"
         raise Invalid(f"project: {message}", details=(Detail("project", message),))
     return found[0]
+
+
+def _known_projects(scope: Scope, tx: Tx) -> str:
+    """What a person could have meant."""
+    names = list(dict.fromkeys(str(row["name"]) for row in access.projects(scope, tx)))
+    if not names:
+        return "nothing is remembered of any project yet"
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"known are {', '.join(names[:_NAMED])}{more}"
 
 
 def _page(rows: list[dict[str, Any]], limit: int, sort_key: str) -> Page:

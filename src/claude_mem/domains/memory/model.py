@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from claude_mem.kernel.ids import deterministic_id, id_epoch_ms
+
 PREVIEW_CHARS = 280
 TITLE_CHARS = 120
 UNTITLED = "Untitled session"
+AGENT, EXTRACTIVE = "agent", "extractive"  # who made a summary: the agent itself, or our extraction
 
 
 def preview(text: str, limit: int = PREVIEW_CHARS) -> str:
@@ -186,6 +189,69 @@ class EntityRef:
 
     kind: str
     id: str
+
+
+def summary_ref(session_id: str) -> EntityRef:
+    """Our summary of a session has one id, whether it is there or not."""
+    own = deterministic_id(id_epoch_ms(session_id), f"summary\0{session_id}")
+    return EntityRef("summary", own)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSummary:
+    """Our own summary of a session: one row a session, each change of it a version.
+
+    `details` are the points it was rendered from, by section, each with the rows it rests on; `covers` is what it was
+    made from, so that a stale one is known.
+    """
+
+    session_id: str
+    title: str
+    content: str
+    key_points: tuple[str, ...]
+    action_items: tuple[str, ...]
+    details: dict[str, Any]
+    covers: dict[str, Any]
+    model_used: str
+    quality: float
+    occurred_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewLearning:
+    """What one session says of something worth knowing; `fingerprint` is the same wherever it was learned."""
+
+    project_id: str
+    session_id: str
+    category: str  # pattern | solution | error | config | best_practice | general
+    title: str
+    description: str
+    fingerprint: str
+    context: dict[str, Any]
+    examples: tuple[str, ...]
+    tags: tuple[str, ...]
+    refs: tuple[EntityRef, ...]
+    confidence: float
+    importance: float
+    occurred_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a session's summary is made from, bounded: texts as `head` and `tail`, the latter empty for short ones."""
+
+    session: dict[str, Any]
+    prompts: tuple[dict[str, Any], ...]
+    observations: tuple[dict[str, Any], ...]
+    changes: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """What became of derived things: `changed` are to be indexed again, `removed` are gone."""
+
+    changed: tuple[EntityRef, ...] = ()
+    removed: tuple[EntityRef, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

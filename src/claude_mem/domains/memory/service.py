@@ -8,15 +8,34 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from claude_mem.domains.memory.model import EntityRef, ForgottenTurns, Recording, SessionRef
-from claude_mem.domains.memory.repository import forgetting, reading, recording
+from claude_mem.domains.memory.model import (
+    Derived,
+    EntityRef,
+    ForgottenTurns,
+    Material,
+    NewLearning,
+    Recording,
+    SessionRef,
+    SessionSummary,
+    summary_ref,
+)
+from claude_mem.domains.memory.recent import full_id
+from claude_mem.domains.memory.repository import (
+    distilled,
+    forgetting,
+    journal,
+    material,
+    reading,
+    recording,
+)
+from claude_mem.domains.memory.repository import learnings as taught
 from claude_mem.kernel.clock import now_ms
 from claude_mem.kernel.errors import NotFound
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
 
 Row = dict[str, Any]
-_EXPORTED = ("sessions", "prompts", "observations", "code_changes", "summaries")
+_EXPORTED = ("sessions", "prompts", "observations", "code_changes", "summaries", "learnings")
 _PAGE = 500
 
 
@@ -60,8 +79,10 @@ def list_sessions(
 
 
 def get_session(scope: Scope, tx: Tx, session_id: str) -> Row:
-    """One session, by our id or the agent's. Raises NotFound."""
+    """One session, by our id, its short form or the agent's. Raises NotFound."""
     found = reading.session(scope, tx, session_id)
+    if found is None and (own_id := full_id(scope, tx, "session", session_id)) != session_id:
+        found = reading.session(scope, tx, own_id)
     if found is None:
         raise NotFound(f"no session {session_id}")
     return found
@@ -81,8 +102,8 @@ def list_of_session(
 
 
 def get_entity(scope: Scope, tx: Tx, kind: str, entity_id: str) -> Row:
-    """One row. Raises NotFound."""
-    ref = EntityRef(kind, entity_id)
+    """One row, by its id or the short form of it that contexts show. Raises NotFound."""
+    ref = EntityRef(kind, full_id(scope, tx, kind, entity_id))
     found = reading.get_many(scope, tx, [ref]).get(ref)
     if found is None:
         raise NotFound(f"no {kind} {entity_id}")
@@ -116,7 +137,7 @@ def exported_tables() -> tuple[str, ...]:
 
 def history(scope: Scope, tx: Tx, kind: str, entity_id: str) -> Iterator[Row]:
     """The journal of an entity, oldest version first."""
-    return reading.journal_of(scope, tx, kind, entity_id)
+    return journal.states(scope, tx, EntityRef(kind, entity_id))
 
 
 def last_turn(scope: Scope, tx: Tx, project_id: str | None) -> tuple[str, int]:
@@ -173,3 +194,94 @@ def session_rows(
 ) -> list[Row]:
     """The next rows of a kind in order of id, with session and project: what an index is made from."""
     return reading.index_page(scope, tx, kind, after=after, session_id=session_id, limit=_PAGE)
+
+
+def session_material(scope: Scope, tx: Tx, session_id: str) -> Material | None:
+    """What a summary of a session is made from, bounded however long the session; None when there is none."""
+    return material.material(scope, tx, session_id)
+
+
+def save_summary(scope: Scope, tx: Tx, summary: SessionSummary) -> str:
+    """Our summary of a session as its next version; nothing happens when it says what it said. Returns its id."""
+    distilled.save_summary(scope, tx, summary, now_ms())
+    return summary_ref(summary.session_id).id
+
+
+def summary_of(scope: Scope, tx: Tx, session_id: str) -> Row | None:
+    """Our summary of a session (by our id), with session and project."""
+    return distilled.summary_of(scope, tx, session_id)
+
+
+def latest_summaries(scope: Scope, tx: Tx, project_id: str | None, limit: int) -> list[Row]:
+    """Our summaries, the latest session first, with session and project."""
+    return distilled.latest_summaries(scope, tx, project_id, limit)
+
+
+def summary_versions(scope: Scope, tx: Tx, summary_id: str) -> list[Row]:
+    """Every version of a summary that is still told: {"version", "at", and what it said}, newest first."""
+    entries = journal.states(scope, tx, EntityRef("summary", summary_id))
+    told = [entry for entry in entries if (entry["state"] or {}).get("title") is not None]
+    return [
+        {"version": entry["version"], "at": entry["at"], **entry["state"]}
+        for entry in reversed(told)
+    ]
+
+
+def summary_is_forgotten(scope: Scope, tx: Tx, session_id: str) -> bool:
+    """Whether a person had our summary of a session forgotten, so that none is made again."""
+    return distilled.is_forgotten(scope, tx, summary_ref(session_id))
+
+
+def save_learning(scope: Scope, tx: Tx, learning: NewLearning) -> tuple[str, bool]:
+    """(id, whether anything changed): one learning a project and fingerprint, with every session that taught it."""
+    return taught.save(scope, tx, learning, now_ms())
+
+
+def replace_learnings(
+    scope: Scope, tx: Tx, session_id: str, found: Sequence[NewLearning]
+) -> Derived:
+    """Let a session be a source of exactly these."""
+    saved = dict(save_learning(scope, tx, learning) for learning in found)
+    gone = [it for it in taught.learned_in(scope, tx, session_id) if it not in saved]
+    dropped = taught.drop_source(scope, tx, session_id, gone, now_ms())
+    changed = [EntityRef("learning", it) for it, is_new in saved.items() if is_new]
+    return Derived((*changed, *dropped.changed), dropped.removed)
+
+
+def learnings(
+    scope: Scope,
+    tx: Tx,
+    project_id: str | None,
+    *,
+    category: str | None = None,
+    after: tuple[int, str] | None = None,
+    limit: int = 50,
+) -> list[Row]:
+    """Learnings, newest first; `after` is the (occurred_at, id) of the last one seen."""
+    return taught.learnings(scope, tx, project_id, category=category, after=after, limit=limit)
+
+
+def note_use(scope: Scope, tx: Tx, refs: Sequence[EntityRef], now: int) -> None:
+    """Count one more use of things that were shown to a model or opened by a person."""
+    distilled.note_use(scope, tx, refs, now)
+
+
+def uses(scope: Scope, tx: Tx, refs: Sequence[EntityRef]) -> dict[EntityRef, int]:
+    """How often each was used; those never used are left out."""
+    return distilled.uses(scope, tx, refs)
+
+
+def withdraw(scope: Scope, tx: Tx, session_id: str) -> Derived:
+    """Take out what we derived from a session, with all the journal holds of it; it may be made anew."""
+    now = now_ms()
+    summary = distilled.withdraw_summary(scope, tx, session_id, now)
+    told = taught.learned_in(scope, tx, session_id)
+    dropped = taught.drop_source(scope, tx, session_id, told, now)
+    removed = (*dropped.removed, *([summary] if summary else []))
+    distilled.drop_uses(scope, tx, removed)
+    return Derived(dropped.changed, removed)
+
+
+def compactions_since(scope: Scope, tx: Tx, session_id: str, since: int) -> list[EntityRef]:
+    """Summaries that the agent made of a session from a moment on."""
+    return distilled.compactions_since(scope, tx, session_id, since)

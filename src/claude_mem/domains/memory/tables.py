@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from claude_mem.domains.memory.model import AGENT
 from claude_mem.domains.sql import EpochMs, id_type, json_type, metadata
 
 
@@ -184,8 +185,12 @@ summaries = sa.Table(
     sa.Column("occurred_at", EpochMs, nullable=False),
     sa.Column("created_at", EpochMs, nullable=False),
     sa.Column("updated_at", EpochMs, nullable=False),
+    sa.Column("source", sa.Text, nullable=False, server_default=AGENT),
+    sa.Column("details_json", json_type(), nullable=False, server_default=sa.text("'{}'")),
+    sa.Column("covers_json", json_type(), nullable=False, server_default=sa.text("'{}'")),
     _session_fk(),
     sa.Index("ix_summaries_session", "enterprise_id", "session_id", "summary_type", "occurred_at"),
+    sa.Index("ix_summaries_recent", "enterprise_id", "source", "occurred_at"),
 )
 
 learnings = sa.Table(
@@ -218,7 +223,50 @@ learnings = sa.Table(
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("created_at", EpochMs, nullable=False),
     sa.Column("updated_at", EpochMs, nullable=False),
+    sa.Column("fingerprint", sa.Text),
+    sa.Column("session_id", id_type()),
+    sa.Column("occurred_at", EpochMs),
+    sa.Column("importance_score", sa.Float, nullable=False, server_default=sa.text("0.5")),
+    sa.Column("refs_json", json_type(), nullable=False, server_default=sa.text("'[]'")),
     sa.Index("ix_learnings_recent", "enterprise_id", "updated_at"),
+    sa.Index("ix_learnings_project", "enterprise_id", "project_id", "occurred_at"),
+    sa.Index("ux_learnings_fingerprint", "enterprise_id", "project_id", "fingerprint", unique=True),
+)
+
+# What each session says of a learning: when one session is forgotten, the learning is what the others still say.
+learning_sources = sa.Table(
+    "learning_sources",
+    metadata,
+    sa.Column("enterprise_id", id_type(), primary_key=True),
+    sa.Column("learning_id", id_type(), primary_key=True),
+    sa.Column("session_id", id_type(), primary_key=True),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("context_json", json_type(), nullable=False),
+    sa.Column("examples_json", json_type(), nullable=False),
+    sa.Column("tags_json", json_type(), nullable=False),
+    sa.Column("refs_json", json_type(), nullable=False),
+    sa.Column("confidence_score", sa.Float, nullable=False),
+    sa.Column("importance_score", sa.Float, nullable=False),
+    sa.Column("occurred_at", EpochMs, nullable=False),
+    sa.ForeignKeyConstraint(
+        ["enterprise_id", "learning_id"],
+        ["learnings.enterprise_id", "learnings.id"],
+        ondelete="CASCADE",
+    ),
+    sa.Index("ix_learning_sources_session", "enterprise_id", "session_id"),
+)
+
+# How often a thing was shown to a model or opened by a person.
+entity_use = sa.Table(
+    "entity_use",
+    metadata,
+    sa.Column("enterprise_id", id_type(), primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("entity_id", id_type(), primary_key=True),
+    sa.Column("used", sa.Integer, nullable=False),
+    sa.Column("last_used_at", EpochMs, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 natural_keys = sa.Table(

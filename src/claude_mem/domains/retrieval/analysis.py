@@ -36,7 +36,7 @@ from typing import Final
 
 import Stemmer
 
-ANALYSIS_VERSION: Final = 1
+ANALYSIS_VERSION: Final = 2
 MAX_TOKEN_CHARS: Final = 64
 # A document is analysed up to this many characters: its head and its tail. What lies between is
 # stored but not searchable.
@@ -84,8 +84,8 @@ _ASCII_CUT = bytes(
 class Analysed:
     """A document's field, in its two written forms, and its number of tokens (BM25's length).
 
-    `stored` is what scores are computed from: tokens joined by single spaces, but a run of a script
-    without spaces stays whole (less than half the bytes of its pairs). `indexed` is what an engine
+    `stored` is what the terms to score by are made of: tokens joined by single spaces, but a run of
+    a script without spaces stays whole (less than half the bytes of its pairs). `indexed` is what an engine
     gets: every token, and at the end the distinct characters of such runs. For plain ASCII both are
     the same.
     """

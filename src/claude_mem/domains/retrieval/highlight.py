@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,23 +23,42 @@ _TAIL_CHARS = 2_000
 _THOROUGH_CHARS = 2_000
 _MAX_MATCHES = 8  # of a word: the passage is chosen among these
 _MAX_PIECE = 128
+_TRIES = 6  # passages read before the best of them is taken
 _SHORT = 3
 _SPACE = re.compile(r"\s")
 
 
+@dataclass(frozen=True, slots=True)
+class _Match:
+    start: int
+    end: int
+    word: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """A passage with its matches; `value` is how many different words, then how many matches."""
+
+    start: int
+    end: int
+    matches: list[_Match]
+    value: tuple[int, int]
+
+
 class Wanted:
-    """What to mark: the words of a query as the ranking writes them, a beginning ending in `*`."""
+    """What to mark: the words of a query as the ranking writes them, a beginning ending in `*`.
+
+    Remembers what it has analysed, because words come back in every result.
+    """
 
     def __init__(self, words: Collection[str]) -> None:
         self._tokens = frozenset(word for word in words if not word.endswith("*"))
         self._prefixes = tuple(word[:-1] for word in words if word.endswith("*"))
-        self._dense = [token for token in self._tokens if analysis.is_dense(token)]
-        # A stem ends in `i` where the word has `y` or `ies`.
-        self._plain = {
-            token.removesuffix("i") if len(token) > 2 else token
-            for token in (*self._tokens, *self._prefixes)
-            if not analysis.is_dense(token)
-        }
+        self._letters = {word: _letters(word) for word in words}
+        # Short function words are letters that many other words begin with.
+        self._whole = frozenset(
+            word for word in words if len(word) <= _SHORT and analysis.is_stop_word(word)
+        )
         self._known: dict[str, list[tuple[int, int, str]]] = {}
 
     def match(self, tokens: tuple[str, ...]) -> str | None:
@@ -49,28 +68,26 @@ class Wanted:
                 return token
         return None
 
-    def find(self, text: str) -> Iterator[tuple[int, int, str]]:
-        """(start, end, word) of matches: quickly, by looking for the words' letters first."""
-        for token in self._dense:
-            for start in _places(text, token):
-                yield start, start + len(token), token
+    def places(self, text: str, only: Collection[str] | None) -> list[tuple[int, str]]:
+        """Where the letters of (only some of) the words are, in order: where a match may be."""
         lower = text.lower()
         if len(lower) != len(text):
-            return  # letters that change their number: positions would be wrong
-        places = sorted(start for letters in self._plain for start in _places(lower, letters))
-        seen = 0
-        for place in places:
-            if place >= seen:
-                start, seen = _piece(text, place)
-                for begin, end, word in self._in_piece(text[start:seen]):
-                    yield start + begin, start + end, word
+            lower = ""  # letters that change their number: positions would be wrong
+        found: list[tuple[int, str]] = []
+        for word in self._letters if only is None else only:
+            letters = self._letters[word]
+            within = text if analysis.is_dense(letters) else lower
+            is_whole = word in self._whole
+            found += [(place, letters) for place in _places(within, letters, is_whole)]
+        found.sort()
+        return found
 
-    def _in_piece(self, piece: str) -> list[tuple[int, int, str]]:
-        """Matches in text without white space; remembered, because words come back."""
+    def inside(self, piece: str, offset: int) -> list[_Match]:
+        """The matches in text without white space that stands at `offset`."""
         found = self._known.get(piece)
         if found is None:
             found = self._known[piece] = self.find_thoroughly(piece)
-        return found
+        return [_Match(offset + start, offset + end, word) for start, end, word in found]
 
     def find_thoroughly(self, text: str) -> list[tuple[int, int, str]]:
         """(start, end, word) of matches, chunk by chunk."""
@@ -81,14 +98,25 @@ class Wanted:
         ]
 
 
-def _places(text: str, letters: str) -> Iterator[int]:
+def _letters(word: str) -> str:
+    """What to look for in a text in lower case: a stem ends in `i` where the word has `y` or `ies`."""
+    if word.endswith("*") and not analysis.is_dense(word):
+        return word[:-1]
+    return word.removesuffix("i") if len(word) > 2 else word
+
+
+def _places(text: str, letters: str, is_whole: bool) -> list[int]:
     """Where the letters are, the first so many; short ones only at the start of a word."""
-    start, count, is_short = text.find(letters), 0, len(letters) <= _SHORT
-    while start >= 0 and count < _MAX_MATCHES:
-        if not (is_short and start and text[start - 1].isalnum() and letters.isascii()):
-            yield start
-            count += 1
-        start = text.find(letters, start + 1)
+    found: list[int] = []
+    is_short = len(letters) <= _SHORT and letters.isascii()
+    start = text.find(letters)
+    while start >= 0 and len(found) < _MAX_MATCHES:
+        end = start + len(letters)
+        inside = is_short and start and text[start - 1].isalnum()
+        if not inside and not (is_whole and text[end : end + 1].isalnum()):
+            found.append(start)
+        start = text.find(letters, end)
+    return found
 
 
 def _piece(text: str, place: int) -> tuple[int, int]:
@@ -99,38 +127,28 @@ def _piece(text: str, place: int) -> tuple[int, int]:
     return place - len(around), end
 
 
-@dataclass(frozen=True, slots=True)
-class _Match:
-    start: int
-    end: int
-    word: str
-
-
-def highlights(text: str, wanted: Wanted, windows: int = 1, width: int = WINDOW_CHARS) -> list[str]:
+def highlights(
+    text: str,
+    wanted: Wanted,
+    windows: int = 1,
+    width: int = WINDOW_CHARS,
+    only: Collection[str] | None = None,
+) -> list[str]:
     """Up to `windows` passages of about `width` characters with the most different words of the
     query, as safe HTML.
 
-    In the order of the text; empty when nothing matches.
+    In the order of the text; empty when nothing matches. `only` are those words of the query that
+    are known to be in the text.
     """
-    found = matches = _matches(text, wanted)
-    passages: list[tuple[int, int]] = []
-    while matches and len(passages) < windows:
-        start, end = _best_window(text, matches, width)
-        passages.append((start, end))
-        matches = [match for match in matches if match.end <= start or match.start >= end]
-    return [_render(text, start, end, found) for start, end in sorted(passages)]
-
-
-def _matches(text: str, wanted: Wanted) -> list[_Match]:
-    """Where wanted words are, in order."""
-    found = [
-        _Match(offset + start, offset + end, word)
-        for offset, part in _parts(text)
-        for start, end, word in wanted.find(part)
-    ]
-    if not found:
-        found = [_Match(*match) for match in wanted.find_thoroughly(text[:_THOROUGH_CHARS])]
-    return sorted(found, key=lambda match: match.start)
+    passages: list[_Window] = []
+    for start, part in _parts(text):
+        places = wanted.places(part, only)
+        found = _best_windows(part, places, wanted, windows, width)
+        passages += [_moved(window, start) for window in found]
+    if not passages:
+        passages = _thorough(text, wanted, windows, width)
+    best = sorted(passages, key=lambda window: window.value, reverse=True)[:windows]
+    return [_render(text, window) for window in sorted(best, key=lambda window: window.start)]
 
 
 def _parts(text: str) -> list[tuple[int, str]]:
@@ -139,26 +157,92 @@ def _parts(text: str) -> list[tuple[int, str]]:
     return [(0, text[:_HEAD_CHARS]), (len(text) - _TAIL_CHARS, text[-_TAIL_CHARS:])]
 
 
-def _best_window(text: str, matches: list[_Match], width: int) -> tuple[int, int]:
-    """The window that begins a little before a match and holds the most different words, then the
-    most matches.
+def _moved(window: _Window, offset: int) -> _Window:
+    if not offset:
+        return window
+    matches = [_Match(m.start + offset, m.end + offset, m.word) for m in window.matches]
+    return _Window(window.start + offset, window.end + offset, matches, window.value)
+
+
+def _thorough(text: str, wanted: Wanted, windows: int, width: int) -> list[_Window]:
+    """Word by word through the beginning of the text: folded letters, odd stems."""
+    head = text[:_THOROUGH_CHARS]
+    places = [(start, word) for start, _, word in wanted.find_thoroughly(head)]
+    return _best_windows(head, places, wanted, windows, width)
+
+
+def _best_windows(
+    text: str, places: list[tuple[int, str]], wanted: Wanted, windows: int, width: int
+) -> list[_Window]:
+    """The best passages that do not overlap.
+
+    Letters only promise a match, so the most promising passages are read until no other one
+    promises more than the best so far holds.
     """
-    best, best_key = matches[0], (-1, -1)
-    for index, match in enumerate(matches):
-        words: set[str] = set()
-        count = 0
-        for later in matches[index:]:
-            if later.end > match.start + width:
+    chosen: list[_Window] = []
+    while places and len(chosen) < windows:
+        best: _Window | None = None
+        for promised, first, last in _promising(places, width)[:_TRIES]:
+            if best is not None and promised <= best.value:
                 break
-            words.add(later.word)
-            count += 1
-        if (len(words), count) > best_key:
-            best, best_key = match, (len(words), count)
-    lead = width // 5
-    start = max(best.start - lead, 0)
-    end = min(max(start + width, best.end), len(text))
-    return _at_word(text, start, best.start, forward=True), _at_word(
-        text, end, best.end, forward=False
+            window = _read(text, places[first:last], wanted, width)
+            if window is not None and (best is None or window.value > best.value):
+                best = window
+        if best is None:
+            break
+        chosen.append(best)
+        start, end = best.start, best.end
+        places = [place for place in places if not start <= place[0] < end]
+    return chosen
+
+
+def _promising(places: list[tuple[int, str]], width: int) -> list[tuple[tuple[int, int], int, int]]:
+    """((different letters, places), first, behind the last) of every stretch of `width`, best first."""
+    found: list[tuple[tuple[int, int], int, int]] = []
+    counts: dict[str, int] = {}
+    last = 0
+    for first, (start, letters) in enumerate(places):
+        while last < len(places) and places[last][0] + len(places[last][1]) <= start + width:
+            counts[places[last][1]] = counts.get(places[last][1], 0) + 1
+            last += 1
+        if last > first:
+            found.append(((len(counts), last - first), first, last))
+            if counts[letters] == 1:
+                del counts[letters]
+            else:
+                counts[letters] -= 1
+        else:
+            last = first + 1  # longer than a passage
+    found.sort(key=lambda stretch: stretch[0], reverse=True)  # stable: of equals the first
+    return found
+
+
+def _read(text: str, places: list[tuple[int, str]], wanted: Wanted, width: int) -> _Window | None:
+    """The passage at some places, with what really matches there."""
+    matches: set[_Match] = set()
+    seen = -1
+    for place, letters in places:
+        if analysis.is_dense(letters) and text.startswith(letters, place):
+            matches.add(_Match(place, place + len(letters), letters))
+        elif place >= seen:
+            start, seen = _piece(text, place)
+            matches.update(wanted.inside(text[start:seen], start))
+    if not matches:
+        return None
+    return _around(text, sorted(matches, key=lambda match: match.start), width)
+
+
+def _around(text: str, matches: list[_Match], width: int) -> _Window:
+    """The passage that begins a little before the first match."""
+    first = matches[0]
+    inside = [match for match in matches if match.end <= first.start + width] or [first]
+    start = max(first.start - width // 5, 0)
+    end = min(max(start + width, first.end), len(text))
+    return _Window(
+        _at_word(text, start, first.start, forward=True),
+        _at_word(text, end, first.end, forward=False),
+        inside,
+        (len({match.word for match in inside}), len(inside)),
     )
 
 
@@ -176,15 +260,15 @@ def _at_word(text: str, position: int, limit: int, *, forward: bool) -> int:
     return position
 
 
-def _render(text: str, start: int, end: int, matches: list[_Match]) -> str:
-    pieces = ["…"] if start > 0 else []
-    at = start
-    for begin, finish in _merged(matches, start, end):
+def _render(text: str, window: _Window) -> str:
+    pieces = ["…"] if window.start > 0 else []
+    at = window.start
+    for begin, finish in _merged(window.matches, window.start, window.end):
         pieces.append(html.escape(text[at:begin]))
         pieces.append(f"<mark>{html.escape(text[begin:finish])}</mark>")
         at = finish
-    pieces.append(html.escape(text[at:end]))
-    if end < len(text):
+    pieces.append(html.escape(text[at : window.end]))
+    if window.end < len(text):
         pieces.append("…")
     return " ".join("".join(pieces).split())
 

@@ -11,13 +11,16 @@ import hashlib
 import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 
 from claude_mem.domains.retrieval.model import Filters, IndexEntry
 
 _PLAIN = re.compile(r"[a-z0-9_./-]{1,64}")
 _PATH_TAILS = 4
+_REMEMBERED = 2_048  # labels come back: those of a session, a project, the files in hand
 
 
+@lru_cache(_REMEMBERED)
 def _label(letter: str, value: str) -> str:
     lower = value.lower()
     if _PLAIN.fullmatch(lower):
@@ -72,11 +75,12 @@ def _components(path: str) -> list[str]:
     return [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
 
 
-def _file_labels(path: str) -> list[str]:
+@lru_cache(_REMEMBERED)
+def _file_labels(path: str) -> tuple[str, ...]:
     """A file can be asked for by up to its last four components, or by all of them."""
     parts = _components(path)
     tails = [parts[-count:] for count in range(1, min(len(parts), _PATH_TAILS) + 1)]
-    return [_label("f", "/".join(tail)) for tail in [*tails, parts] if tail]
+    return tuple(_label("f", "/".join(tail)) for tail in [*tails, parts] if tail)
 
 
 def _file_label(path: str) -> str:
@@ -87,6 +91,7 @@ def _day(epoch_ms: int) -> date:
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=epoch_ms)).date()
 
 
+@lru_cache(64)
 def _day_labels(day: date) -> tuple[str, str, str]:
     return f"d.{day:%Y%m%d}", f"m.{day:%Y%m}", f"y.{day:%Y}"
 

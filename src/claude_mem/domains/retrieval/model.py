@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, Protocol
 
 from claude_mem.domains.memory.model import EntityRef
 from claude_mem.kernel.scope import Scope
@@ -60,7 +60,8 @@ class Query:
     """A search as it came in, parsed to values; `project` and `session` are what a person calls
     them.
 
-    A project is known by id, key or name; a session by our id or by the agent's.
+    A project is known by id, key or name; a session by our id or by the agent's. `marked` is whether
+    hits come with highlights.
     """
 
     text: str
@@ -69,6 +70,7 @@ class Query:
     session: str | None = None
     limit: int = 20
     offset: int = 0
+    marked: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,8 @@ class Hit:
 class SearchResult:
     """Hits, the best first; `total` is exact, or a lower bound when `total_is_estimate`.
 
-    `used` and `dropped` are what was looked for and what was left out of the query.
+    `used` and `dropped` are what was looked for and what was left out of the query; `rarity` is how rare each word
+    looked for is, by inverse document frequency: 1 for a word that no document has.
     """
 
     hits: tuple[Hit, ...]
@@ -100,6 +103,7 @@ class SearchResult:
     total_is_estimate: bool
     used: tuple[str, ...]
     dropped: tuple[str, ...]
+    rarity: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,17 +121,22 @@ class Collection:
     analysis_version: int
 
 
-@dataclass(frozen=True, slots=True)
-class StoredDocument:
-    """A document as it is scored: fields in the stored form of the analysis."""
+class StoredDocument(NamedTuple):
+    """A document as it is scored: its fields as packed terms. A tuple, because a search makes many."""
 
     number: int
-    ref: EntityRef
+    kind: str
+    entity_id: str
     occurred_at: int
-    title: str
+    title: bytes
     title_length: int
-    body: str
+    body: bytes
     body_length: int
+
+    @property
+    def ref(self) -> EntityRef:
+        """The entity."""
+        return EntityRef(self.kind, self.entity_id)
 
 
 class Hydrate(Protocol):

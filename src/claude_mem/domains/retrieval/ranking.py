@@ -18,9 +18,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
-from claude_mem.domains.retrieval.analysis import is_dense
+from claude_mem.domains.retrieval.terms import Needle
 
 K1: Final = 1.2
 B_TITLE: Final = 0.75
@@ -37,11 +37,10 @@ class CorpusStatistics:
     average_body: float
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A field in the stored form of the analysis, and its number of tokens."""
+class Field(NamedTuple):
+    """A field's packed terms (see `terms`), and its number of tokens."""
 
-    tokens: str
+    terms: bytes
     length: int
 
 
@@ -81,7 +80,8 @@ class Scorer:
         count = max(statistics.documents, 1)
         weights = {word: inverse_document_frequency(count, df) for word, df in frequencies.items()}
         self._most = sum(weights.values()) or 1.0
-        self._needles = [(word, _needle(word), weight) for word, weight in weights.items()]
+        self._needles = [(word, Needle(word), weight) for word, weight in weights.items()]
+        self._quick = [(needle.count, weight) for _, needle, weight in self._needles]
         self._title_rate = B_TITLE / max(statistics.average_title, 1.0)
         self._body_rate = B_BODY / max(statistics.average_body, 1.0)
 
@@ -92,26 +92,25 @@ class Scorer:
 
     def relevance(self, title: Field, body: Field) -> float:
         """The score alone, 0..1: the quick form, for all candidates."""
-        titles, bodies = f" {title.tokens} ", f" {body.tokens} "
+        titles, bodies = title.terms, body.terms
         title_unit, body_unit = self._units(title, body)
         total = 0.0
-        for _, needle, weight in self._needles:
-            frequency = bodies.count(needle) * body_unit
+        for count, weight in self._quick:
+            frequency = count(bodies) * body_unit
             if title.length:
-                frequency += titles.count(needle) * title_unit
+                frequency += count(titles) * title_unit
             if frequency:
                 total += weight * frequency / (K1 + frequency)
         return total / self._most
 
     def explain(self, title: Field, body: Field) -> Score:
         """The score with its reasons: the form for the few that are shown."""
-        titles, bodies = f" {title.tokens} ", f" {body.tokens} "
         title_unit, body_unit = self._units(title, body)
         parts: list[tuple[str, float]] = []
         in_title: list[str] = []
         in_body: list[str] = []
         for word, needle, weight in self._needles:
-            title_count, body_count = titles.count(needle), bodies.count(needle)
+            title_count, body_count = needle.count(title.terms), needle.count(body.terms)
             if title_count:
                 in_title.append(word)
             if body_count:
@@ -132,10 +131,3 @@ class Scorer:
             TITLE_WEIGHT / (1 - B_TITLE + self._title_rate * title.length),
             1 / (1 - B_BODY + self._body_rate * body.length),
         )
-
-
-def _needle(word: str) -> str:
-    """What to count in a stored field between spaces; pairs of characters stand inside their runs."""
-    if is_dense(word):
-        return word
-    return f" {word[:-1]}" if word.endswith("*") else f" {word} "

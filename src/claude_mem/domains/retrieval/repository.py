@@ -46,11 +46,34 @@ _LOAD = sa.select(
     search_documents.c.kind,
     search_documents.c.entity_id,
     search_documents.c.occurred_at,
-    search_documents.c.tokens_title,
+    search_documents.c.terms_title,
     search_documents.c.length_title,
-    search_documents.c.tokens_body,
+    search_documents.c.terms_body,
     search_documents.c.length_body,
 ).where(search_documents.c.id.in_(sa.bindparam("numbers", expanding=True)))
+
+
+_LAST_NUMBER = sa.select(sa.func.max(search_documents.c.id))
+_NUMBERS_TAKEN = sa.select(
+    _LAST_NUMBER.scalar_subquery(),
+    sa.select(search_statistics.c.stale_through)
+    .where(search_statistics.c.enterprise_id == sa.bindparam("enterprise"))
+    .scalar_subquery(),
+)
+_NUMBERS_OF = sa.select(search_documents.c.entity_id, search_documents.c.id).where(
+    search_documents.c.enterprise_id == sa.bindparam("enterprise"),
+    search_documents.c.kind == sa.bindparam("of_kind"),
+    search_documents.c.entity_id.in_(sa.bindparam("ids", expanding=True)),
+)
+_COUNT = (
+    sa.update(search_statistics)
+    .where(search_statistics.c.enterprise_id == sa.bindparam("enterprise"))
+    .values(
+        documents=search_statistics.c.documents + sa.bindparam("more"),
+        title_tokens=search_statistics.c.title_tokens + sa.bindparam("more_title"),
+        body_tokens=search_statistics.c.body_tokens + sa.bindparam("more_body"),
+    )
+)
 
 
 def collection(scope: Scope, tx: Tx) -> Collection:
@@ -61,27 +84,28 @@ def collection(scope: Scope, tx: Tx) -> Collection:
     return Collection(row[0], row[1], row[2], row[3] or 0, row[4] or 0, bool(row[5]), row[6])
 
 
-def last_number(scope: Scope, tx: Tx) -> int:
-    """The greatest document number in use, 0 for none; numbers are shared by all enterprises."""
-    del scope
-    return int(tx.execute(sa.select(sa.func.max(search_documents.c.id))).scalar() or 0)
+def next_number(scope: Scope, tx: Tx) -> int:
+    """The number of the next document: above all in use, and above all that a renewal takes for old.
+
+    What a renewal makes anew leaves its old number first: were that the greatest, a number given out after it would
+    lie among the old ones, and the document go with them.
+    """
+    last, stale = tx.execute(_NUMBERS_TAKEN, {"enterprise": scope.enterprise_id}).one()
+    return max(last or 0, stale or 0) + 1
 
 
 def numbers_of(scope: Scope, tx: Tx, refs: Iterable[EntityRef]) -> dict[EntityRef, int]:
     """The document numbers of those entities that are in the index."""
-    d = search_documents
     by_kind: dict[str, list[str]] = {}
     for ref in refs:
         by_kind.setdefault(ref.kind, []).append(ref.id)
     found: dict[EntityRef, int] = {}
     for kind, ids in by_kind.items():
         for chunk in _chunks(ids):
-            query = sa.select(d.c.entity_id, d.c.id).where(
-                d.c.enterprise_id == scope.enterprise_id,
-                d.c.kind == kind,
-                d.c.entity_id.in_(chunk),
+            wanted = {"enterprise": scope.enterprise_id, "of_kind": kind, "ids": chunk}
+            found.update(
+                {EntityRef(kind, row[0]): row[1] for row in tx.execute(_NUMBERS_OF, wanted)}
             )
-            found.update({EntityRef(kind, row[0]): row[1] for row in tx.execute(query)})
     return found
 
 
@@ -146,19 +170,11 @@ def remove(scope: Scope, tx: Tx, numbers: Sequence[int]) -> None:
 
 
 def _count(scope: Scope, tx: Tx, documents: int, title_tokens: int, body_tokens: int) -> None:
-    s = search_statistics
-    changed = tx.execute(
-        sa.update(s)
-        .where(s.c.enterprise_id == scope.enterprise_id)
-        .values(
-            documents=s.c.documents + documents,
-            title_tokens=s.c.title_tokens + title_tokens,
-            body_tokens=s.c.body_tokens + body_tokens,
-        )
-    )
+    more = {"more": documents, "more_title": title_tokens, "more_body": body_tokens}
+    changed = tx.execute(_COUNT, {"enterprise": scope.enterprise_id, **more})
     if changed.rowcount == 0:
         tx.execute(
-            sa.insert(s).values(
+            sa.insert(search_statistics).values(
                 enterprise_id=scope.enterprise_id,
                 documents=documents,
                 title_tokens=title_tokens,
@@ -170,11 +186,42 @@ def _count(scope: Scope, tx: Tx, documents: int, title_tokens: int, body_tokens:
 
 def mark_current(scope: Scope, tx: Tx) -> None:
     """Note that every document of the enterprise was analysed by this program's analysis."""
+    _mark(scope, tx, ANALYSIS_VERSION, None)
+
+
+def mark_stale(scope: Scope, tx: Tx) -> None:
+    """Note that the documents of now are to be made anew; a renewal that was begun goes on.
+
+    Meanwhile the version is the one that is renewed to, negative: another program begins afresh.
+    """
+    version, _ = _renewal(scope, tx)
+    if version != -ANALYSIS_VERSION:
+        _mark(scope, tx, -ANALYSIS_VERSION, _last_number(tx))
+
+
+def stale_through(scope: Scope, tx: Tx) -> int:
+    """The last document number that is to be made anew; 0 when none is."""
+    return _renewal(scope, tx)[1]
+
+
+def _last_number(tx: Tx) -> int:
+    """The greatest document number in use, 0 for none; numbers are shared by all enterprises."""
+    return int(tx.execute(_LAST_NUMBER).scalar() or 0)
+
+
+def _renewal(scope: Scope, tx: Tx) -> tuple[int, int]:
+    s = search_statistics
+    query = sa.select(s.c.analysis_version, s.c.stale_through)
+    row = tx.execute(query.where(s.c.enterprise_id == scope.enterprise_id)).first()
+    return (0, 0) if row is None else (row[0], row[1] or 0)
+
+
+def _mark(scope: Scope, tx: Tx, version: int, through: int | None) -> None:
     s = search_statistics
     tx.execute(
         sa.update(s)
         .where(s.c.enterprise_id == scope.enterprise_id)
-        .values(analysis_version=ANALYSIS_VERSION)
+        .values(analysis_version=version, stale_through=through)
     )
 
 
@@ -184,7 +231,7 @@ def load(scope: Scope, tx: Tx, numbers: Sequence[int]) -> list[StoredDocument]:
     for chunk in _chunks(numbers):
         # The enterprise is compared here: in the statement it makes SQLite walk all of its documents.
         found += [
-            StoredDocument(row[1], EntityRef(row[2], row[3]), *row[4:])
+            StoredDocument(*row[1:])
             for row in tx.execute(_LOAD, {"numbers": chunk}).all()
             if row[0] == scope.enterprise_id
         ]

@@ -2,13 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from claude_mem.domains.memory.model import preview
-from claude_mem.domains.retrieval.model import Hit
+from claude_mem.domains.retrieval.model import MAX_QUERY_CHARS, Hit
 from claude_mem.kernel.clock import to_iso
+
+Kind = Literal["prompt", "observation", "summary", "learning"]  # what the index holds
+ObservationType = Literal["tool_result", "error", "warning", "info"]
+Name = Annotated[str | None, Field(min_length=1, max_length=200)]
+Path = Annotated[str | None, Field(min_length=1, max_length=4096)]
+Moment = Annotated[
+    str | None, Field(max_length=40, description="ISO 8601, or a span ago such as 7d or 12h")
+]
+
+
+class SearchParameters(BaseModel):
+    """What can be asked; every filter that is given must hold."""
+
+    q: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=MAX_QUERY_CHARS,
+            description='Words, "phrases", prefix*, -exclusions, in any script',
+        ),
+    ]
+    project: Path = None
+    role: Name = None
+    type: Annotated[Kind | None, Field(description="Kind of result")] = None
+    observation_type: ObservationType | None = None
+    tool: Name = None
+    tag: Name = None
+    file: Path = None
+    session: Name = None
+    since: Moment = None
+    until: Moment = None
+    limit: Annotated[int, Field(ge=1, le=100)] = 20
+    offset: Annotated[int, Field(ge=0, le=1_000)] = 0
+
+
+class SearchBody(SearchParameters):
+    """The same as a JSON body; a field that is not known is an error."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class Reason(BaseModel):
@@ -36,6 +75,7 @@ class FoundItem(BaseModel):
     subtype: str | None
     title: str
     content_preview: str
+    content_chars: int
     relevance_score: float
     source_session: str | None
     project: str | None
@@ -69,6 +109,7 @@ def found_item(hit: Hit, title: str, text: str) -> FoundItem:
         subtype=row.get("prompt_type") or row.get("observation_type"),
         title=title,
         content_preview=preview(text),
+        content_chars=len(text),
         relevance_score=round(hit.relevance, 4),
         source_session=row.get("session_id"),
         project=hit.project,

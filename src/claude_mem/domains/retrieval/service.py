@@ -28,7 +28,13 @@ from claude_mem.domains.retrieval.model import (
     StoredDocument,
 )
 from claude_mem.domains.retrieval.query import ParsedQuery, parse
-from claude_mem.domains.retrieval.ranking import CorpusStatistics, Field, Scorer
+from claude_mem.domains.retrieval.ranking import (
+    CorpusStatistics,
+    Field,
+    Scorer,
+    inverse_document_frequency,
+)
+from claude_mem.domains.retrieval.terms import pack
 from claude_mem.kernel.clock import now_ms
 from claude_mem.kernel.errors import NotFound
 from claude_mem.kernel.scope import Scope
@@ -39,8 +45,13 @@ from claude_mem.ports.lexical import LexicalDocument, LexicalIndex, LexicalPlan
 CANDIDATES: Final = 100
 MAX_CANDIDATES: Final = 2_000
 _SPARE = 60
+_FEW_DOCUMENTS = (
+    100  # with fewer, nearly every word is in many of them, and none would count as rare
+)
+_MARKED = 12  # words that are looked for in a result's text, those with the greatest shares first
 _REBUILD_BATCH = 500
 _REMOVE_PAGE = 5_000
+_REMOVE_STEP = 500
 
 
 class IndexingService:
@@ -55,7 +66,7 @@ class IndexingService:
         if not latest:
             return
         self.remove(scope, tx, latest)
-        first = repository.last_number(scope, tx) + 1
+        first = repository.next_number(scope, tx)
         stored: list[tuple[StoredDocument, IndexEntry]] = []
         documents: list[LexicalDocument] = []
         for number, (ref, entry) in enumerate(latest.items(), first):
@@ -64,11 +75,12 @@ class IndexingService:
                 (
                     StoredDocument(
                         number,
-                        ref,
+                        ref.kind,
+                        ref.id,
                         entry.occurred_at,
-                        title.stored,
+                        pack(title.stored),
                         title.length,
-                        body.stored,
+                        pack(body.stored),
                         body.length,
                     ),
                     entry,
@@ -101,6 +113,38 @@ class IndexingService:
         repository.mark_current(scope, tx)
         return count
 
+    def start_renewal(self, scope: Scope, tx: Tx) -> None:
+        """Begin to make the index anew in steps, or go on where it was broken off.
+
+        Then `renew` everything that is remembered, in any pieces and order, then `finish_renewal`.
+        What is indexed meanwhile is already new.
+        """
+        repository.mark_stale(scope, tx)
+
+    def renew(self, scope: Scope, tx: Tx, entries: Sequence[IndexEntry]) -> int:
+        """Make anew what is still old of some entries; returns how many that were."""
+        through = repository.stale_through(scope, tx)
+        refs = [EntityRef(entry.kind, entry.entity_id) for entry in entries]
+        numbers = repository.numbers_of(scope, tx, refs)
+        old = [
+            entry
+            for entry, ref in zip(entries, refs, strict=True)
+            if numbers.get(ref, 0) <= through
+        ]
+        self.index(scope, tx, old)
+        return len(old)
+
+    def finish_renewal(self, scope: Scope, tx: Tx) -> bool:
+        """Take out some of what is remembered no more; True when nothing old is left."""
+        through = repository.stale_through(scope, tx)
+        numbers = repository.numbers_page(scope, tx, 0, _REMOVE_STEP)
+        left = [number for number in numbers if number <= through]
+        self._remove(scope, tx, left)
+        if len(left) == _REMOVE_STEP:
+            return False
+        repository.mark_current(scope, tx)
+        return True
+
     def is_current(self, scope: Scope, tx: Tx) -> bool:
         """Whether the index was made by this program's analysis; if not, `rebuild` it."""
         found = repository.collection(scope, tx)
@@ -119,13 +163,15 @@ class SearchService:
         self._database = database
         self._lexical = lexical
         self._hydrate = hydrate
+        self._names: dict[str, Mapping[str, str]] = {}
 
     async def search(self, scope: Scope, query: Query, now: int | None = None) -> SearchResult:
         """The best hits of the scope's enterprise; `now` (Unix ms) bounds an open end of time."""
         moment = now_ms() if now is None else now
-        return await self._database.read(scope, lambda tx: self._search(scope, tx, query, moment))
+        return await self._database.read(scope, lambda tx: self.find(scope, tx, query, moment))
 
-    def _search(self, scope: Scope, tx: Tx, query: Query, now: int) -> SearchResult:
+    def find(self, scope: Scope, tx: Tx, query: Query, now: int) -> SearchResult:
+        """The same inside the caller's own read, for what is put together from several reads."""
         parsed = parse(query.text)
         nothing = SearchResult((), 0, False, parsed.used, parsed.dropped)
         filters = _resolve(scope, tx, query)
@@ -142,26 +188,42 @@ class SearchService:
             {word: count for word, count in candidates.frequencies.items() if count},
         )
         page = _best(documents, scorer)[query.offset : query.offset + query.limit]
-        hits = self._hits(scope, tx, scorer, page)
+        hits = self._hits(scope, tx, scorer, page, marked=query.marked)
+        many = max(collection.documents, _FEW_DOCUMENTS)
+        unknown = inverse_document_frequency(many, 0)
         return SearchResult(
             hits=hits,
             total=max(candidates.total - (len(found) - len(documents)), len(hits)),
             total_is_estimate=candidates.total_is_estimate,
             used=parsed.used,
             dropped=parsed.dropped,
+            rarity={
+                word: inverse_document_frequency(many, count) / unknown
+                for word, count in candidates.frequencies.items()
+            },
         )
 
     def _hits(
-        self, scope: Scope, tx: Tx, scorer: Scorer, page: Sequence[StoredDocument]
+        self, scope: Scope, tx: Tx, scorer: Scorer, page: Sequence[StoredDocument], *, marked: bool
     ) -> tuple[Hit, ...]:
         rows = self._hydrate(scope, tx, [document.ref for document in page])
-        names = {row["id"]: row["name"] for row in access.projects(scope, tx)} if rows else {}
-        wanted = Wanted(scorer.words)
+        names = self._project_names(scope, tx, rows.values())
+        wanted = Wanted(scorer.words) if marked else None
         return tuple(
             _hit(document, rows[document.ref], names, scorer, wanted)
             for document in page
             if document.ref in rows
         )
+
+    def _project_names(
+        self, scope: Scope, tx: Tx, rows: Iterable[Mapping[str, Any]]
+    ) -> Mapping[str, str]:
+        """Names by id. A project keeps its name, so they are read again only when one is missing."""
+        known = self._names.get(scope.enterprise_id, {})
+        if any((row.get("project_id") or "") not in known for row in rows):
+            known = {"": "", **{row["id"]: row["name"] for row in access.projects(scope, tx)}}
+            self._names[scope.enterprise_id] = known
+        return known
 
 
 def _resolve(scope: Scope, tx: Tx, query: Query) -> Filters | None:
@@ -237,17 +299,20 @@ def _hit(
     row: Mapping[str, Any],
     projects: Mapping[str, str],
     scorer: Scorer,
-    wanted: Wanted,
+    wanted: Wanted | None,
 ) -> Hit:
     score = scorer.explain(*_fields(document))
     in_fields = (("title", score.in_title), ("content", score.in_body))
-    passages = highlights(text_of(row), wanted)
-    if not passages and score.in_title:
-        passages = highlights(title_of(row), wanted)
+    passages: Sequence[str] = ()
+    if wanted is not None:
+        matched = [word for word, _ in score.parts[:_MARKED]]
+        passages = highlights(text_of(row), wanted, only=matched)
+        if not passages and score.in_title:
+            passages = highlights(title_of(row), wanted, only=matched)
     return Hit(
         ref=document.ref,
         row=row,
-        project=projects.get(row.get("project_id") or ""),
+        project=projects.get(row.get("project_id") or "") or None,
         relevance=score.relevance,
         shares=score.parts,
         matched_fields=tuple(name for name, words in in_fields if words),

@@ -7,8 +7,20 @@ and know a document by its number, `search_documents.id`.
 from __future__ import annotations
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
 
 from claude_mem.domains.sql import EpochMs, id_type, metadata
+
+
+class PackedTerms(sa.LargeBinary):
+    """Bytes as the driver takes and gives them: a call a value saved on the hot path."""
+
+    def bind_processor(self, dialect: Dialect) -> None:
+        """None is needed."""
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> None:
+        """None is needed."""
+
 
 search_documents = sa.Table(
     "search_documents",
@@ -25,12 +37,13 @@ search_documents = sa.Table(
     sa.Column("occurred_at", EpochMs, nullable=False),
     sa.Column("length_title", sa.Integer, nullable=False),
     sa.Column("length_body", sa.Integer, nullable=False),
-    sa.Column("tokens_title", sa.Text, nullable=False),
-    sa.Column("tokens_body", sa.Text, nullable=False),
+    sa.Column("terms_title", PackedTerms, nullable=False),
+    sa.Column("terms_body", PackedTerms, nullable=False),
     sa.UniqueConstraint("enterprise_id", "kind", "entity_id"),
 )
 
-# One row an enterprise: what BM25 needs to know of the whole. Kept in the same transactions.
+# One row an enterprise: what BM25 needs to know of the whole, kept in the same transactions. While the
+# index is being made anew, `stale_through` is the last document number of the old one.
 search_statistics = sa.Table(
     "search_statistics",
     metadata,
@@ -39,4 +52,5 @@ search_statistics = sa.Table(
     sa.Column("title_tokens", sa.BigInteger, nullable=False),
     sa.Column("body_tokens", sa.BigInteger, nullable=False),
     sa.Column("analysis_version", sa.Integer, nullable=False),
+    sa.Column("stale_through", sa.BigInteger),
 )

@@ -18,8 +18,12 @@ from typing import Any
 AGENT = "claude-code"
 UNKNOWN_PROJECT = "unknown"
 OWN_SERVER = "claude-mem"
-_OWN_TOOL_PREFIXES = ("mcp__claude-mem__", "mcp__plugin_claude-mem_")
-_OWN_SERVER_PREFIXES = ("plugin:claude-mem:", "plugin_claude-mem_")
+_OWN_TOOL_PREFIXES = (
+    "mcp__claude-mem__",
+    "mcp__plugin_memory_claude-mem__",  # by our plugin
+    "mcp__plugin_claude-mem_",  # by another program's of our name
+)
+_OWN_SERVER_PREFIXES = ("plugin:memory:claude-mem", "plugin:claude-mem:", "plugin_claude-mem_")
 
 # What the wire allows (characters): longer texts are cut here, or the event would be refused whole.
 _LONGEST_TEXT, _LONGEST_LABEL, _LONGEST_NAME, _LONGEST_PATH = 1_000_000, 512, 200, 4096

@@ -13,12 +13,14 @@ import sqlalchemy as sa
 
 from claude_mem.domains.memory import tables as t
 from claude_mem.domains.memory.model import (
+    EXTRACTIVE,
     TITLE_CHARS,
     UNTITLED,
     EntityRef,
     ForgottenTurns,
     preview,
 )
+from claude_mem.domains.memory.repository import distilled, journal, learnings
 from claude_mem.kernel.ids import new_id
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
@@ -61,6 +63,8 @@ def entities_since(scope: Scope, tx: Tx, session_id: str, since: int) -> list[En
             table.c.session_id == session_id,
             table.c.occurred_at >= since,
         )
+        if table is t.summaries:  # ours are withdrawn and made anew from what is left
+            query = query.where(table.c.source != EXTRACTIVE)
         refs.extend(EntityRef(kind, row_id) for row_id in tx.execute(query).scalars())
     return refs
 
@@ -181,14 +185,18 @@ def erase(
     titles = list(dict.fromkeys([*untitled, *_titles_taken(scope, tx, refs)]))
     prompts = _prompts_of(scope, tx, refs)
     for ref in refs:
+        if ref.kind == "learning":
+            learnings.forget(scope, tx, ref.id, now)
+            continue
         table = _BY_KIND[ref.kind]
         mine = sa.and_(table.c.enterprise_id == scope.enterprise_id, table.c.id == ref.id)
         if tx.execute(sa.delete(table).where(mine)).rowcount:
-            _blank_journal(scope, tx, ref, now, {"forgotten": True})
+            journal.blank(scope, tx, ref, journal.FORGOTTEN, now)
     for session_id, gone in prompts.items():
         _unlink(scope, tx, session_id, gone, now)
     for session_id in titles:
         _retitle(scope, tx, session_id, now)
+    distilled.drop_uses(scope, tx, refs)
     return titles
 
 
@@ -213,7 +221,7 @@ def empty_session(scope: Scope, tx: Tx, session_id: str, now: int) -> None:
         .values(version=s.c.version + 1, **values)
     )
     if emptied.rowcount:
-        _blank_journal(scope, tx, EntityRef("session", session_id), now, {"status": "deleted"})
+        journal.blank(scope, tx, EntityRef("session", session_id), {"status": "deleted"}, now)
 
 
 def _prompts_of(scope: Scope, tx: Tx, refs: Sequence[EntityRef]) -> dict[str, dict[str, str]]:
@@ -264,7 +272,7 @@ def _take_reason(scope: Scope, tx: Tx, row: dict[str, Any], now: int) -> None:
     )
     kept = ("session_id", "file_path", "operation", "lines_added", "lines_removed", "occurred_at")
     state = {name: row[name] for name in kept} | {"reason_text": None}
-    _blank_journal(scope, tx, EntityRef("code_change", row["id"]), now, state)
+    journal.blank(scope, tx, EntityRef("code_change", row["id"]), state, now)
 
 
 def _titles_taken(scope: Scope, tx: Tx, refs: Sequence[EntityRef]) -> list[str]:
@@ -303,28 +311,4 @@ def _retitle(scope: Scope, tx: Tx, session_id: str, now: int) -> None:
         .where(s.c.enterprise_id == scope.enterprise_id, s.c.id == session_id)
         .values(title=title, version=s.c.version + 1)
     )
-    _blank_journal(scope, tx, EntityRef("session", session_id), now, {"title": title})
-
-
-def _blank_journal(scope: Scope, tx: Tx, ref: EntityRef, now: int, state: dict[str, Any]) -> None:
-    """Empty every earlier state of an entity and append the one given."""
-    journal = t.change_journal
-    mine = sa.and_(
-        journal.c.enterprise_id == scope.enterprise_id,
-        journal.c.entity_id == ref.id,
-        journal.c.kind == ref.kind,
-    )
-    last = tx.execute(sa.select(sa.func.max(journal.c.version)).where(mine)).scalar() or 0
-    tx.execute(sa.update(journal).where(mine).values(state=sa.null()))
-    tx.execute(
-        sa.insert(journal).values(
-            enterprise_id=scope.enterprise_id,
-            id=new_id(now),
-            kind=ref.kind,
-            entity_id=ref.id,
-            version=last + 1,
-            at=now,
-            actor=scope.user_id,
-            state=state,
-        )
-    )
+    journal.blank(scope, tx, EntityRef("session", session_id), {"title": title}, now)

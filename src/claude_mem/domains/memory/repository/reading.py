@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,16 +21,21 @@ def _rows(tx: Tx, query: Any) -> list[Row]:
     return [dict(row) for row in tx.execute(query).mappings()]
 
 
+def _there(table: sa.Table) -> list[Any]:
+    """What tells rows from what is kept of the forgotten."""
+    if table is t.sessions:
+        return [table.c.status != "deleted"]
+    return [sa.not_(table.c.is_deleted)] if table is t.learnings else []
+
+
 def count(scope: Scope, tx: Tx, table_name: str) -> int:
     """How many rows of the enterprise a table holds."""
     table = metadata.tables[table_name]
     query = (
         sa.select(sa.func.count())
         .select_from(table)
-        .where(table.c.enterprise_id == scope.enterprise_id)
+        .where(table.c.enterprise_id == scope.enterprise_id, *_there(table))
     )
-    if table is t.sessions:
-        query = query.where(table.c.status != "deleted")
     return int(tx.execute(query).scalar_one())
 
 
@@ -112,6 +117,7 @@ def _with_session(table: sa.Table) -> Any:
     query = sa.select(table).where(
         table.c.enterprise_id == sa.bindparam("enterprise"),
         table.c.id.in_(sa.bindparam("ids", expanding=True)),
+        *_there(table),
     )
     if "session_id" not in table.c:
         return query
@@ -133,7 +139,7 @@ def index_page(
     query = (
         sa.select(table, s.c.project_id, s.c.role, s.c.title.label("session_title"))
         .join(s, sa.and_(s.c.enterprise_id == table.c.enterprise_id, s.c.id == table.c.session_id))
-        .where(table.c.enterprise_id == scope.enterprise_id)
+        .where(table.c.enterprise_id == scope.enterprise_id, *_there(table))
     )
     if after is not None:
         query = query.where(table.c.id > after)
@@ -154,9 +160,7 @@ def page(
 ) -> list[Row]:
     """Rows in order of id, for streaming everything (or one project) out in bounded pieces."""
     table = metadata.tables[table_name]
-    query = sa.select(table).where(table.c.enterprise_id == scope.enterprise_id)
-    if table is t.sessions:
-        query = query.where(table.c.status != "deleted")
+    query = sa.select(table).where(table.c.enterprise_id == scope.enterprise_id, *_there(table))
     if project_id is not None:
         s = t.sessions
         mine = sa.select(s.c.id).where(
@@ -171,21 +175,6 @@ def page(
             (table.c.occurred_at if "occurred_at" in table.c else table.c.last_activity_at) >= since
         )
     return _rows(tx, query.order_by(table.c.id).limit(limit))
-
-
-def journal_of(scope: Scope, tx: Tx, kind: str, entity_id: str) -> Iterator[Row]:
-    """The journal of one entity, oldest version first."""
-    table = t.change_journal
-    query = (
-        sa.select(table)
-        .where(
-            table.c.enterprise_id == scope.enterprise_id,
-            table.c.kind == kind,
-            table.c.entity_id == entity_id,
-        )
-        .order_by(table.c.version)
-    )
-    yield from _rows(tx, query)
 
 
 _TABLES: dict[str, sa.Table] = {

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from claude_mem.domains.memory import tables as t
 from claude_mem.domains.memory.model import (
+    AGENT,
     EntityRef,
     LedgerRow,
     NaturalKey,
@@ -23,8 +24,8 @@ from claude_mem.domains.memory.model import (
     SessionRef,
     preview,
 )
+from claude_mem.domains.memory.repository.journal import Journal
 from claude_mem.domains.sql import EpochMs, insert_many
-from claude_mem.kernel.ids import new_id
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
 
@@ -106,7 +107,7 @@ def latest_prompt(scope: Scope, tx: Tx, session_id: str, before: int) -> str | N
 def write(scope: Scope, tx: Tx, batch: Recording, now: int) -> None:
     """Insert everything of the batch, with its journal, in the caller's transaction."""
     ent = scope.enterprise_id
-    journal = _Journal(scope, now)
+    journal = Journal(scope, now)
     insert_many(tx, t.sessions, [_session_row(ent, scope, s, now, journal) for s in batch.sessions])
     insert_many(tx, t.prompts, [_prompt_row(ent, p, now, journal) for p in batch.prompts])
     insert_many(
@@ -122,31 +123,8 @@ def write(scope: Scope, tx: Tx, batch: Recording, now: int) -> None:
     insert_many(tx, t.change_journal, journal.rows)
 
 
-class _Journal:
-    """Collects (enterprise, kind, id, version, at, actor, state) of a transaction."""
-
-    def __init__(self, scope: Scope, now: int) -> None:
-        self.rows: list[tuple[Any, ...]] = []
-        self._scope = scope
-        self._now = now
-
-    def add(self, kind: str, entity_id: str, version: int, state: dict[str, Any] | None) -> None:
-        self.rows.append(
-            (
-                self._scope.enterprise_id,
-                new_id(self._now),
-                kind,
-                entity_id,
-                version,
-                self._now,
-                self._scope.user_id,
-                state,
-            )
-        )
-
-
 def _session_row(
-    ent: str, scope: Scope, s: NewSession, now: int, journal: _Journal
+    ent: str, scope: Scope, s: NewSession, now: int, journal: Journal
 ) -> tuple[Any, ...]:
     journal.add(
         "session",
@@ -161,7 +139,7 @@ def _session_row(
     )
 
 
-def _prompt_row(ent: str, p: NewPrompt, now: int, journal: _Journal) -> tuple[Any, ...]:
+def _prompt_row(ent: str, p: NewPrompt, now: int, journal: Journal) -> tuple[Any, ...]:
     journal.add(
         "prompt",
         p.id,
@@ -180,7 +158,7 @@ def _prompt_row(ent: str, p: NewPrompt, now: int, journal: _Journal) -> tuple[An
     )
 
 
-def _observation_row(ent: str, o: NewObservation, now: int, journal: _Journal) -> tuple[Any, ...]:
+def _observation_row(ent: str, o: NewObservation, now: int, journal: Journal) -> tuple[Any, ...]:
     journal.add(
         "observation",
         o.id,
@@ -215,7 +193,7 @@ def _change_state(c: NewCodeChange) -> dict[str, Any]:
     }
 
 
-def _change_row(ent: str, c: NewCodeChange, now: int, journal: _Journal) -> tuple[Any, ...]:
+def _change_row(ent: str, c: NewCodeChange, now: int, journal: Journal) -> tuple[Any, ...]:
     journal.add("code_change", c.id, 1, _change_state(c))
     return (
         *(ent, c.id, c.session_id, c.project_id, c.observation_id, c.event_id, c.file_path),
@@ -224,7 +202,7 @@ def _change_row(ent: str, c: NewCodeChange, now: int, journal: _Journal) -> tupl
     )
 
 
-def _summary_row(ent: str, s: NewSummary, now: int, journal: _Journal) -> tuple[Any, ...]:
+def _summary_row(ent: str, s: NewSummary, now: int, journal: Journal) -> tuple[Any, ...]:
     journal.add(
         "summary",
         s.id,
@@ -233,7 +211,7 @@ def _summary_row(ent: str, s: NewSummary, now: int, journal: _Journal) -> tuple[
     )
     return (
         *(ent, s.id, s.session_id, s.event_id, "session", s.title, s.content, [], []),
-        *(s.model_used, 0.0, 0.0, 1, False, s.occurred_at, now, now),
+        *(s.model_used, 0.0, 0.0, 1, False, s.occurred_at, now, now, AGENT, {}, {}),
     )
 
 
@@ -279,7 +257,7 @@ _TOUCH = (
 
 
 def _patch_sessions(
-    scope: Scope, tx: Tx, patches: Sequence[SessionPatch], now: int, journal: _Journal
+    scope: Scope, tx: Tx, patches: Sequence[SessionPatch], now: int, journal: Journal
 ) -> None:
     if not patches:
         return
@@ -310,7 +288,7 @@ def _touch_parameters(scope: Scope, patch: SessionPatch, now: int) -> dict[str, 
 
 
 def _change_session(
-    scope: Scope, tx: Tx, session_id: str, tracked: dict[str, Any], journal: _Journal
+    scope: Scope, tx: Tx, session_id: str, tracked: dict[str, Any], journal: Journal
 ) -> None:
     table = t.sessions
     row = tx.execute(
@@ -323,7 +301,7 @@ def _change_session(
     journal.add("session", session_id, row[0], state)
 
 
-def _explain(scope: Scope, tx: Tx, reason: Reason, journal: _Journal) -> None:
+def _explain(scope: Scope, tx: Tx, reason: Reason, journal: Journal) -> None:
     table = t.code_changes
     rows = tx.execute(
         sa.update(table)

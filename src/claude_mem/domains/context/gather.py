@@ -1,0 +1,389 @@
+"""What a context can be made of: reads rows, digests and learnings, and cuts them into passage-sized units.
+
+Bounded: a handful of reads whatever the store holds; after `Ask.until` nothing more is begun. Must never read another
+project's memory (learnings of no project are everybody's).
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from claude_mem.domains.context.interest import (
+    Interest,
+    evidence,
+    of_focus,
+    of_query,
+    plain_query,
+    words_of,
+)
+from claude_mem.domains.context.model import Ask, SessionLine, Unit
+from claude_mem.domains.context.passages import LONGEST, WHOLE, paragraphs, passages, shorten
+from claude_mem.domains.intelligence import cues
+from claude_mem.domains.intelligence.cues import hard_words
+from claude_mem.domains.intelligence.digest import covers_of
+from claude_mem.domains.intelligence.model import SECTIONS, Digest, Point
+from claude_mem.domains.memory import service as memory
+from claude_mem.domains.memory.model import EntityRef
+from claude_mem.domains.retrieval.model import Filters, Hit, Query
+from claude_mem.domains.retrieval.service import SearchService, text_of, title_of
+from claude_mem.kernel.scope import Scope
+from claude_mem.ports.database import Tx
+
+Row = Mapping[str, Any]
+SESSIONS: Final = 8  # the latest of a project that are looked at
+FEWEST_HITS, MOST_HITS, TOKENS_A_HIT = 10, 50, 100  # hits looked at: what a budget can hold
+HIT_SESSIONS: Final = 3  # sessions of the best hits, whose digests are looked at too
+LEARNINGS, RULES = 80, 60  # the latest, and of what a person wants always
+_PER_HIT, _PER_OUTPUT = 12, 4  # passages: of what was said, of what a tool gave
+_OUTPUT: Final = 0.3  # of the hit's closeness, to what a tool gave: somebody's words say more
+_OUTPUT_HITS: Final = 0.5  # of its relevance, to what its session is about
+_BEST_HITS: Final = 5  # of a session, that make it relevant
+_MADE_NOW: Final = 3  # digests at once: each takes some 20 ms
+_ASKED: Final = "asked: "
+_REPEATED: Final = 0.8  # of an earlier prompt's words, that the present one has
+_HEADLINE: Final = 120  # characters
+_FOLDERS: Final = re.compile(
+    r"(?<!\S)/(?:[^/\s]+/)+(?=[^/\s]+/[^/\s]+)"
+)  # of a path, all but the last two parts
+_COMMAND: Final = re.compile(r"`(?:cd \S+ && )?([^`\n]+)`")
+_COMMAND_CHARS: Final = 44
+_ABOUT: Final = {
+    "request": "request",
+    "investigated": "fact",
+    "completed": "done",
+    "failures": "fix",
+    "decisions": "decision",
+    "preferences": "preference",
+    "open": "open",
+    "files": "file",
+}
+_LEARNED: Final = {
+    "solution": "fix",
+    "error": "fix",
+    "best_practice": "preference",
+    "pattern": "practice",
+    "config": "fact",
+    "general": "decision",
+}
+_FOCUS: Final = {"title": 1.0, "open": 0.8, "request": 0.7, "files": 0.5}
+_FADE: Final = 0.6  # of the focus, from a session to the one before it
+
+
+Digests = Callable[[Scope, Tx, str], Digest | None]  # of a session, made now
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where memory is looked for; `digest` makes a session's digest anew."""
+
+    search: SearchService
+    digest: Digests
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A session's digest, stored or made now."""
+
+    id: str  # of the summary; of the session while it has none
+    kind: str
+    session_id: str
+    title: str
+    occurred_at: int
+    sections: Mapping[str, Sequence[Point]]
+
+
+class Gathering:
+    """Collects units for one ask, in the caller's read transaction."""
+
+    def __init__(self, scope: Scope, tx: Tx, sources: Sources, ask: Ask) -> None:
+        self._scope, self._tx, self._sources, self._ask = scope, tx, sources, ask
+        self._digests: dict[str, _Told] = {}  # by session
+        self._of_hits: dict[str, float] = {}  # session -> closeness of its best hit
+        self.units: list[Unit] = []
+        self.interest = Interest({}, 0.0)
+        self.sessions: dict[str, SessionLine] = {}
+        self.is_silent = False  # nothing speaks surely enough of the prompt
+        self.own_session = self._own()
+
+    def gather(self) -> None:
+        """Read everything, the most telling first."""
+        ask = self._ask
+        if ask.query is not None:
+            self._hits(ask.query)
+        elif ask.project_id is not None:
+            self._latest(ask.project_id)
+            self.interest = of_focus(self._focus())
+        if self.is_silent or (ask.threshold > 0 and not self.units):
+            return
+        for told in self._digests.values():
+            line = SessionLine(told.id, told.title, told.occurred_at)
+            self.sessions[told.session_id] = line
+            self.units += self._of_digest(told)
+        if not self._late():
+            self.units += self._learned()
+
+    def _late(self) -> bool:
+        return time.monotonic() > self._ask.until
+
+    def _own(self) -> str | None:
+        """Our id of the session that asks; what it said itself it still knows."""
+        if self._ask.session is None:
+            return None
+        found = memory.find_session(self._scope, self._tx, "claude-code", self._ask.session)
+        return found.id if found else None
+
+    def is_known(self, unit: Unit) -> bool:
+        """Whether the asking session said it itself, since its conversation was last cut short."""
+        mine = unit.session_id is not None and unit.session_id == self.own_session
+        return mine and unit.occurred_at >= self._ask.own_since
+
+    def _hits(self, prompt: str) -> None:
+        text = plain_query(prompt)
+        wanted = words_of(text)
+        if not wanted or self._ask.project_id is None:
+            return
+        filters = Filters(project_ids=(self._ask.project_id,))
+        limit = FEWEST_HITS + self._ask.budget // TOKENS_A_HIT
+        query = Query(text, filters, limit=min(limit, MOST_HITS), marked=False)
+        found = self._sources.search.find(self._scope, self._tx, query, self._ask.now)
+        hits = [hit for hit in found.hits if hit.ref.kind not in ("session", "summary", "learning")]
+        if evidence(found.rarity, map(_said_shares, found.hits)) < self._ask.threshold:
+            self.is_silent = True
+            return
+        self.interest = of_query(found.used, (hit.shares for hit in found.hits))
+        best = max((hit.relevance for hit in found.hits), default=0.0) or 1.0
+        self._of_hits = _by_session(found.hits)
+        for hit in found.hits:
+            session, title = hit.row.get("session_id"), hit.row.get("session_title")
+            if session is not None and session not in self.sessions:
+                self.sessions[session] = SessionLine(session, str(title), hit.row["occurred_at"])
+        for hit in hits:
+            found_in = self._of_hit(hit, hit.relevance / best)
+            self.units += (unit for unit in found_in if not _asks_again(unit, wanted))
+        for session_id in sorted(self._of_hits, key=lambda it: -self._of_hits[it])[:HIT_SESSIONS]:
+            row = memory.summary_of(self._scope, self._tx, session_id)
+            if row is not None:
+                self._digests[session_id] = _stored(row)
+
+    def _latest(self, project_id: str) -> None:
+        """The latest sessions' digests, some made anew where the stored summary is behind."""
+        scope, tx = self._scope, self._tx
+        rows = memory.list_sessions(scope, tx, project_id=project_id, after=None, limit=SESSIONS)
+        summaries = memory.latest_summaries(scope, tx, project_id, SESSIONS * 2)
+        stored = {row["session_id"]: row for row in summaries}
+        made = 0
+        for session in rows:
+            own, summary = session["id"], stored.get(session["id"])
+            behind = summary is None or summary["covers_json"] != covers_of(session)
+            if behind and made < _MADE_NOW and own != self.own_session and not self._late():
+                made += 1
+                digest = self._sources.digest(scope, tx, own)
+                if digest is not None:
+                    self._digests[own] = _fresh(digest, summary)
+                    continue
+            if summary is not None:
+                self._digests.setdefault(own, _stored(summary))
+
+    def _focus(self) -> Iterator[tuple[str, float]]:
+        if self._ask.branch:
+            yield self._ask.branch, 1.0
+        weight = 1.0
+        for told in sorted(self._digests.values(), key=lambda one: -one.occurred_at)[:4]:
+            yield told.title, weight * _FOCUS["title"]
+            for name in ("open", "request", "files"):
+                for point in told.sections.get(name, ())[:6]:
+                    yield point.text, weight * _FOCUS[name]
+            weight *= _FADE
+
+    def _of_digest(self, told: _Told) -> Iterator[Unit]:
+        points = [("session", Point(_headline(told), at=told.occurred_at), "a recent session")]
+        for name in SECTIONS:
+            reason = f"{name} of a session"
+            points += [
+                (_about_point(name, point), point, reason) for point in told.sections.get(name, ())
+            ]
+        for about, point, reason in points:
+            yield Unit(
+                kind=told.kind,
+                id=told.id,
+                about=about,
+                text=shorten(_brief(point.text) if about == "fix" else point.text),
+                session_id=told.session_id,
+                occurred_at=point.at or told.occurred_at,
+                importance=point.weight,
+                nearby=self._of_hits.get(told.session_id, 0.0),
+                refs=point.refs,
+                reason=reason,
+            )
+
+    def _learned(self) -> Iterator[Unit]:
+        scope, tx, project_id = self._scope, self._tx, self._ask.project_id
+        latest = memory.learnings(scope, tx, project_id, limit=LEARNINGS)
+        rules = memory.learnings(scope, tx, project_id, category="best_practice", limit=RULES)
+        for row in {row["id"]: row for row in (*rules, *latest)}.values():
+            yield Unit(
+                kind="learning",
+                id=row["id"],
+                about=_about(row),
+                text=shorten(_brief(_said(row)) if _about(row) == "fix" else _said(row)),
+                session_id=row.get("session_id"),
+                occurred_at=row.get("occurred_at") or row["updated_at"],
+                importance=float(row.get("importance_score") or 0.0) * row["confidence_score"],
+                nearby=self._of_hits.get(row.get("session_id") or "", 0.0),
+                refs=_refs(row.get("refs_json")),
+                reason=f"learned: {row['category']}",
+            )
+
+    def _of_hit(self, hit: Hit, close: float) -> Iterator[Unit]:
+        row = hit.row
+        said = hit.ref.kind == "prompt"
+        cut = paragraphs(text_of(row)) if said else passages(_given(hit))
+        found = [(self.interest.share(words_of(text)), text) for text in cut]
+        most = _PER_HIT if said else _PER_OUTPUT
+        numbered = list(enumerate(found))
+        best = sorted(numbered, key=lambda it: -it[1][0])[:most]
+        for order, (_, text) in best:
+            yield Unit(
+                kind=hit.ref.kind,
+                id=hit.ref.id,
+                about="passage",
+                text=shorten(text, WHOLE if said else LONGEST),
+                order=order,
+                lead=_lead(hit),
+                session_id=row.get("session_id"),
+                occurred_at=row["occurred_at"],
+                importance=float(row.get("importance_score") or 0.0),
+                closeness=close if said else close * _OUTPUT,
+                nearby=self._of_hits.get(row.get("session_id") or "", 0.0),
+                reason="matches " + ", ".join(word for word, _ in hit.shares[:4]),
+            )
+
+
+def _asks_again(unit: Unit, wanted: frozenset[str]) -> bool:
+    """Whether it is what is asked now, asked before: it tells nothing that the prompt does not.
+
+    What states a rule is no question, however many of its words one has.
+    """
+    if unit.lead != _ASKED or cues.RULE.search(unit.text):
+        return False
+    words = words_of(unit.text)
+    return len(words & wanted) >= _REPEATED * len(words)
+
+
+def _about_point(section: str, point: Point) -> str:
+    """What a point is about; what was found out teaches something only with a cause, a result or a hard word."""
+    about = _ABOUT[section]
+    tells = cues.CAUSE.search(point.text) or cues.RESULT.search(point.text)
+    if about == "fact" and not (tells or cues.FAILURE.search(point.text) or hard_words(point.text)):
+        return "done"
+    return about
+
+
+def _said_shares(hit: Hit) -> list[tuple[str, float]]:
+    """The matched words but for the name of the tool: that something was written is no word of "write"."""
+    names = words_of(str(hit.row.get("tool_name") or ""))
+    return [share for share in hit.shares if share[0].removesuffix("*") not in names]
+
+
+def _by_session(hits: Iterable[Hit]) -> dict[str, float]:
+    """How much of the relevance is a session's, by its best few hits together: squares, as shares of their sum.
+
+    Near 1 where one session stands out; small everywhere where none does, and its other points would be guesses.
+    """
+    found: dict[str, list[float]] = {}
+    for hit in hits:
+        session = hit.row.get("session_id")
+        if session is not None:
+            weight = _OUTPUT_HITS if hit.ref.kind in ("observation", "code_change") else 1.0
+            found.setdefault(session, []).append(hit.relevance * weight)
+    sums = {it: sum(sorted(each, reverse=True)[:_BEST_HITS]) for it, each in found.items()}
+    total = sum(value**2 for value in sums.values()) or 1.0
+    return {it: value**2 / total for it, value in sums.items()}
+
+
+def _stored(row: Row) -> _Told:
+    details = row["details_json"] or {}
+    sections = {name: tuple(map(_point, details.get(name, ()))) for name in SECTIONS}
+    return _Told(
+        row["id"], "summary", row["session_id"], str(row["title"]), row["occurred_at"], sections
+    )
+
+
+def _fresh(digest: Digest, summary: Row | None) -> _Told:
+    kind, entity_id = (
+        ("session", digest.session_id) if summary is None else ("summary", summary["id"])
+    )
+    return _Told(
+        entity_id, kind, digest.session_id, digest.title, digest.occurred_at, digest.sections()
+    )
+
+
+def _point(stored: Mapping[str, Any]) -> Point:
+    return Point(
+        str(stored["text"]),
+        _refs(stored.get("refs")),
+        int(stored.get("at") or 0),
+        float(stored.get("weight") or 0.0),
+    )
+
+
+def _headline(told: _Told) -> str:
+    """A session in one line: its title, and what was asked where that says more."""
+    asked = next((point.text for point in told.sections.get("request", ())), "")
+    line = (
+        told.title if not asked or asked.startswith(told.title[:40]) else f"{told.title} — {asked}"
+    )
+    return shorten(line, _HEADLINE)
+
+
+def _about(row: Row) -> str:
+    """A rule is one whatever it is about."""
+    if "preference" in (row["tags_json"] or ()):
+        return "preference"
+    return _LEARNED.get(row["category"], "fact")
+
+
+def _said(row: Row) -> str:
+    title, description = str(row["title"]), str(row["description"])
+    return description if description.startswith(title[:60]) else f"{title}: {description}"
+
+
+def _lead(hit: Hit) -> str:
+    """What a passage is of: a command's output says little without the command."""
+    if hit.ref.kind in ("observation", "code_change"):
+        return f"{shorten(_name(hit), 80)}: "
+    return _ASKED if hit.row.get("prompt_type") == "user" else ""
+
+
+def _name(hit: Hit) -> str:
+    """What gave it: the tool and what for; of a file only the last parts of its path."""
+    return _FOLDERS.sub("", title_of(hit.row))
+
+
+def _given(hit: Hit) -> str:
+    """What a tool gave, without a first line that only says again what the title does."""
+    text = text_of(hit.row)
+    first, _, rest = text.partition("\n")
+    path = hit.row.get("file_path")
+    repeats = first.lstrip("# ").strip() in title_of(hit.row) or (path and path in first)
+    return rest if rest and repeats else text
+
+
+def _brief(text: str) -> str:
+    """A failure and its mend with the commands cut: what they print and what ended it says more."""
+    return _COMMAND.sub(lambda match: f"`{shorten(match[1], _COMMAND_CHARS)}`", text)
+
+
+def _refs(stored: Iterable[Any] | None) -> tuple[EntityRef, ...]:
+    """References as they are kept: {"kind", "id"} or [kind, id]."""
+    found = []
+    for ref in stored or ():
+        if isinstance(ref, Mapping):
+            found.append(EntityRef(str(ref["kind"]), str(ref["id"])))
+        elif isinstance(ref, Sequence) and len(ref) == 2:
+            found.append(EntityRef(str(ref[0]), str(ref[1])))
+    return tuple(found)

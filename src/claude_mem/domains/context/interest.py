@@ -1,0 +1,113 @@
+"""What somebody wants to know, as weighted words; and how much of it a text speaks of. Pure.
+
+With a prompt the words are its own, weighted by what the search found each to be worth (its share of the relevance,
+which goes by inverse document frequency). Without one they are what the project is about now: titles, open points and
+files of its latest sessions, the newest most, and the branch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from claude_mem.domains.retrieval import analysis
+
+ENOUGH: Final = (
+    6  # words of the greatest weight that together are all of it: a long prompt has many more
+)
+MAX_FOCUS_WORDS: Final = 60
+QUERY_CHARS: Final = 2_000
+_OPERATORS = re.compile(r"[\"“”„‟«»「」『』〝〞〟*]")
+_EXCLUSION = re.compile(r"(?<!\S)-(?=\S)")
+_FALLBACK: Final = 0.5
+FEW_WORDS: Final = 4  # with fewer a prompt is about what is rare in it, or about nothing: "go on"
+_RARE: Final = 0.85  # what few words must come to, where 1 is a word that nobody has
+_ALL, _ALL_PER_WORD = 3.1, 0.185  # what counts as all of it, and of a long prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Interest:
+    """Words and what each is worth; `enough` is the sum that counts as all of it."""
+
+    weights: Mapping[str, float]
+    enough: float
+
+    def share(self, words: frozenset[str]) -> float:
+        """How much of it the words cover, 0..1."""
+        if not self.enough:
+            return 0.0
+        small, large = (
+            (words, self.weights) if len(words) < len(self.weights) else (self.weights, words)
+        )
+        total = sum(self.weights[word] for word in small if word in large)
+        return min(total / self.enough, 1.0)
+
+
+@lru_cache(maxsize=2048)  # what a store says of itself comes back with every prompt
+def words_of(text: str) -> frozenset[str]:
+    """The words of a text by which it is compared: tokens of the analysis without stop-words."""
+    return frozenset(
+        token for token in set(analysis.tokens(text)) if not analysis.is_stop_word(token)
+    )
+
+
+def plain_query(prompt: str) -> str:
+    """A prompt as words to search for: what it quotes or begins with a dash is no operator."""
+    if len(prompt) > QUERY_CHARS:
+        prompt = f"{prompt[: QUERY_CHARS // 2]} {prompt[-QUERY_CHARS // 2 :]}"
+    return _EXCLUSION.sub(" ", _OPERATORS.sub(" ", prompt))
+
+
+def evidence(
+    rarity: Mapping[str, float], hit_shares: Iterable[Sequence[tuple[str, float]]]
+) -> float:
+    """How surely memory speaks of a prompt, 0..1: by how rare the words are that the best hit has together.
+
+    A common word or two among unknown ones are no evidence: the prompt is about something else. Nor are many common
+    ones among the many of a long prompt. Of few words most must be there.
+    """
+    weights: dict[str, float] = {}
+    for word, weight in rarity.items():
+        plain = word.removesuffix("*")
+        weights[plain] = max(weights.get(plain, 0.0), weight)
+    held = ({word.removesuffix("*") for word, _ in shares} for shares in hit_shares)
+    best = max((sum(weights.get(word, 0.0) for word in words) for words in held), default=0.0)
+    if len(weights) < FEW_WORDS:
+        return best / sum(weights.values()) if best >= _RARE else 0.0
+    # Scripts without spaces are looked for by overlapping pairs of characters: two of them are about a word.
+    words = sum(1.0 if word.isascii() else 0.5 for word in weights)
+    return min(best / max(_ALL, _ALL_PER_WORD * words), 1.0)
+
+
+def of_query(
+    words: Iterable[str], hit_shares: Iterable[Sequence[tuple[str, float]]], enough: int = ENOUGH
+) -> Interest:
+    """The interest behind a search: each word that was found weighs what it gave its best hit."""
+    found: dict[str, float] = {}
+    for shares in hit_shares:
+        for word, share in shares:
+            plain = word.removesuffix("*")
+            found[plain] = max(found.get(plain, 0.0), share)
+    typical = sorted(found.values())[len(found) // 2] if found else 0.0
+    for word in words:
+        # Looked for, and in none of the best hits: worth something if it turns up elsewhere.
+        found.setdefault(word.removesuffix("*").strip('"'), typical * _FALLBACK)
+    return _made(found, enough)
+
+
+def of_focus(texts: Iterable[tuple[str, float]]) -> Interest:
+    """The interest of a project's present focus: (text, weight) of what it is about, the most telling first."""
+    found: dict[str, float] = {}
+    for text, weight in texts:
+        for word in words_of(text):
+            found[word] = min(found.get(word, 0.0) + weight, 2.0)
+    heaviest = sorted(found.items(), key=lambda item: (-item[1], item[0]))[:MAX_FOCUS_WORDS]
+    return _made(dict(heaviest), ENOUGH)
+
+
+def _made(weights: dict[str, float], enough: int) -> Interest:
+    top = sorted(weights.values(), reverse=True)[:enough]
+    return Interest(weights, sum(top))

@@ -1,0 +1,163 @@
+"""A context as Markdown: fenced, what matters first, with the ids that expand it. Pure.
+
+Within the first 2 KB stand the notice, how to expand, and what bears most on what comes next; the whole is never over
+the budget or MAX_CHARS. For a prompt, memories stand under the sessions they are of, the most relevant session first;
+at the beginning of a session, under what they are about. Several passages of one thing make one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from claude_mem.domains.context.fence import NOTICE, clean, closing, opening
+from claude_mem.domains.context.model import MAX_CHARS, Scored, SessionLine, Unit
+from claude_mem.domains.context.tokens import estimate
+from claude_mem.domains.memory.recent import short_id
+
+RULES_HEADING: Final = "Rules the user stated"
+GET_TOOL: Final = "mcp__claude-mem__get"
+SEARCH_TOOL: Final = "mcp__claude-mem__search"
+# Heading -> what stands under it. In this order, because the first 2 KB may be all that is read.
+SECTIONS: Final[tuple[tuple[str, frozenset[str]], ...]] = (
+    ("Where this session stands", frozenset({"task", "message"})),
+    ("Open", frozenset({"open"})),
+    ("Agreed", frozenset({"decision"})),
+    ("Learned", frozenset({"fix", "practice", "fact", "passage"})),
+    ("Recent sessions", frozenset({"session", "request", "done", "file"})),
+)
+FRAME_TOKENS: Final = 95  # of everything but the units and the headings of sessions
+HEADING_TOKENS: Final = 30
+ID_TOKENS: Final = 14
+_TITLE = 48
+_CUT = frozenset({"observation", "code_change"})  # what a session's id alone would be a long way to
+_WORKING = frozenset({"task", "message"})
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What stands around the units."""
+
+    project: str
+    budget: int
+    by_session: bool
+    now: int
+    sessions: Mapping[str, SessionLine]
+
+
+def render(frame: Frame, items: Sequence[Scored], omitted: int) -> tuple[str, list[Scored]]:
+    """The text and what is in it: the least of `items` go until budget and length hold."""
+    kept = list(items)
+    while kept:
+        text = _text(frame, kept, omitted + len(items) - len(kept))
+        if estimate(text) <= frame.budget and utf16_length(text) <= MAX_CHARS:
+            return text, kept
+        kept.remove(min(kept, key=lambda one: (one.value, one.score, -one.tokens)))
+    return "", []
+
+
+def utf16_length(text: str) -> int:
+    """Characters as the client counts them."""
+    return len(text) + sum(1 for character in text if character > "\uffff")
+
+
+def _text(frame: Frame, items: Sequence[Scored], omitted: int) -> str:
+    rules = [one for one in items if one.unit.about == "preference"]
+    others = [one for one in items if one.unit.about != "preference"]
+    body = list(_by_session(frame, others) if frame.by_session else _by_section(frame, others))
+    if rules:
+        body = [*_rules(rules), *body]
+    more = f", {omitted} more not shown" if omitted else ""
+    inside = [opening(frame.project), NOTICE, "", *body, closing()]
+    tokens = estimate("\n".join(inside)) + _HOW_TOKENS
+    inside[2] = f"About {tokens} tokens{more}. {_HOW}"
+    return "\n".join(inside)
+
+
+_HOW: Final = f"The whole of an [id]: {GET_TOOL}; more: {SEARCH_TOOL}."
+_HOW_TOKENS: Final = estimate(_HOW) + 15
+
+
+def _rules(items: Sequence[Scored]) -> Iterable[str]:
+    """What a person wants always, in as few words as can be: neither when nor an id, for it is said whole."""
+    yield f"## {RULES_HEADING}"
+    for one in sorted(items, key=lambda it: -it.score):
+        yield f"- {one.unit.text}"
+
+
+def _by_section(frame: Frame, items: Sequence[Scored]) -> Iterable[str]:
+    for heading, abouts in SECTIONS:
+        mine = [one for one in items if one.unit.about in abouts]
+        if mine and "session" in abouts:
+            yield f"## {heading}"
+            yield from _recent(frame, mine)
+        elif mine:
+            yield f"## {heading}"
+            if not abouts & _WORKING:
+                mine.sort(key=lambda one: -one.score)
+            for units in _merged(mine):
+                yield _line(
+                    units, "" if abouts & _WORKING else day(units[0].occurred_at, frame.now)
+                )
+
+
+def _recent(frame: Frame, items: Sequence[Scored]) -> Iterable[str]:
+    """The latest session first, each with what was done in it below, under one id."""
+    groups: dict[str, list[Scored]] = {}
+    for one in sorted(items, key=lambda it: -it.score):
+        groups.setdefault(one.unit.id, []).append(one)
+    for mine in sorted(groups.values(), key=lambda it: -it[0].unit.occurred_at):
+        heads = [one.unit for one in mine if one.unit.about == "session"]
+        line = frame.sessions.get(mine[0].unit.session_id or "")
+        title = heads[0].text if heads else clean(line.title) if line else "Session"
+        when = day(mine[0].unit.occurred_at, frame.now)
+        yield f"- {when}: {title} [{short_id(mine[0].unit.id)}]"
+        for one in mine:
+            if one.unit.about != "session":
+                yield f"  - {one.unit.text}"
+
+
+def _by_session(frame: Frame, items: Sequence[Scored]) -> Iterable[str]:
+    groups: dict[str, list[Scored]] = {}
+    for one in sorted(items, key=lambda it: -it.score):
+        groups.setdefault(one.unit.session_id or "", []).append(one)
+    for session_id, mine in sorted(groups.items(), key=lambda it: -max(o.score for o in it[1])):
+        line = frame.sessions.get(session_id)
+        if line is not None:
+            title = clean(line.title)
+            title = title if len(title) <= _TITLE else title[: _TITLE - 1].rstrip() + "…"
+            yield f"## {day(line.at, frame.now)}: {title} [{short_id(line.id)}]"
+        else:
+            yield "## Learned"
+        for units in _merged(mine):
+            yield _line(units, "", with_id=line is None or units[0].kind in _CUT)
+
+
+def _merged(items: Sequence[Scored]) -> Iterable[list[Unit]]:
+    """Passages of one thing together, in their order; all else by itself."""
+    lines: dict[object, list[Unit]] = {}
+    for number, one in enumerate(items):
+        key: object = one.unit.ref if one.unit.about == "passage" else number
+        lines.setdefault(key, []).append(one.unit)
+    for units in lines.values():
+        yield sorted(units, key=lambda unit: unit.order)
+
+
+def _line(units: Sequence[Unit], when: str, *, with_id: bool = True) -> str:
+    text = units[0].lead
+    last = units[0].order
+    for number, unit in enumerate(units):
+        joint = "" if number == 0 else " " if unit.order == last + 1 else " … "
+        text += joint + unit.text
+        last = unit.order
+    marks = [f"({when})"] if when else []
+    marks += [f"[{short_id(units[0].id)}]"] if with_id else []
+    return " ".join(["-", text, *marks])
+
+
+def day(at: int, now: int) -> str:
+    """`29 Oct`, with the year where it is another one."""
+    moment, today = (datetime.fromtimestamp(it / 1000, UTC) for it in (at, now))
+    return f"{moment.day} {moment:%b}" + ("" if moment.year == today.year else f" {moment.year}")

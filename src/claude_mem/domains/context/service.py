@@ -1,0 +1,174 @@
+"""Putting a context together: gather, score, take out repeats, choose what the budget holds, render.
+
+Synchronous, in the caller's read transaction. Must never write, and never show what `is_known` or was given before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from claude_mem.domains.context.fence import clean
+from claude_mem.domains.context.gather import Gathering, Sources
+from claude_mem.domains.context.interest import Interest, words_of
+from claude_mem.domains.context.model import (
+    W_IMPORTANCE,
+    W_RELEVANCE,
+    Ask,
+    Context,
+    Parts,
+    Scored,
+    Unit,
+    frequency,
+    importance,
+    recency,
+    unit_key,
+)
+from claude_mem.domains.context.render import FRAME_TOKENS, Frame, render
+from claude_mem.domains.context.selection import best_subset, distinct
+from claude_mem.domains.context.tokens import estimate
+from claude_mem.domains.context.working import units, working_memory
+from claude_mem.domains.memory import service as memory
+from claude_mem.domains.memory.model import EntityRef
+from claude_mem.kernel.scope import Scope
+from claude_mem.ports.database import Tx
+
+# Relevance to a prompt: a unit's own words, and the hit (or else the session) it was found in.
+OWN_WORDS, FOUND_IN = 0.5, 0.5
+# What a kind of statement, or of entity, tells beside what somebody said: for a prompt, and at the beginning.
+TELLING: Final = {
+    "code_change": 0.2,
+    "observation": 0.5,
+    "file": 0.1,
+    "request": 0.5,
+    "done": 0.7,
+}
+TELLING_AT_START: Final = {"file": 0.05, "request": 0.2, "done": 0.2}
+RULES_AT_START, RULES_SHARE = 0.45, 0.25  # of the room, for what a person wants always
+CANDIDATES: Final = 140
+LIKELY: Final = 60
+LINE_TOKENS: Final = 9  # of what stands around a unit: its mark, a share of ids and headings
+RULE_TOKENS, PROMPT_LINE_TOKENS = 3, 7
+WORKING_MESSAGES: Final = 10
+STANDING: Final = {"preference": 0.7, "open": 0.5, "decision": 0.3}  # so relevant to any work
+RULES: Final = 0.3  # relevance of what a person wants always, to the choice: whatever the prompt
+_MIN_WORDS = 2
+_SAME_SESSION: Final = 0.97  # of each further unit of a session, at the beginning of one
+
+
+class ContextService:
+    """Assembles contexts. Holds nothing."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+
+    def assemble(
+        self,
+        scope: Scope,
+        tx: Tx,
+        ask: Ask,
+        given: Collection[str] = frozenset(),
+        told: Sequence[str] = (),
+    ) -> Context:
+        """The best context for `ask` within its budget.
+
+        `given` are keys of units that were shown already, `told` texts of such: nothing that says the same comes.
+        """
+        gathering = Gathering(scope, tx, self._sources, ask)
+        gathering.gather()
+        found = _likeliest([it for it in gathering.units if not gathering.is_known(it)], ask)
+        if ask.with_working and gathering.own_session is not None:
+            found += units(working_memory(scope, tx, gathering.own_session, WORKING_MESSAGES))
+        cleaned = [_cleaned(unit) for unit in found]
+        fresh = [unit for unit in cleaned if unit_key(unit) not in given]
+        before = {unit.text for unit in cleaned if unit_key(unit) in given}.union(told)
+        scored = self._scored(scope, tx, fresh, ask, gathering.interest)
+        relevant = [one for one in scored if one.parts.relevance >= ask.threshold]
+        best = sorted(relevant, key=lambda one: -one.value / one.tokens)[:CANDIDATES]
+        candidates = distinct(best, [words_of(text) for text in before])
+        items = _chosen(candidates, ask)
+        frame = Frame(ask.project, ask.budget, ask.query is not None, ask.now, gathering.sessions)
+        text, shown = render(frame, items, len(relevant) - len(items))
+        return Context(text, estimate(text), ask.budget, tuple(shown), len(relevant) - len(shown))
+
+    def _scored(
+        self, scope: Scope, tx: Tx, fresh: Sequence[Unit], ask: Ask, interest: Interest
+    ) -> list[Scored]:
+        uses = memory.uses(scope, tx, list({unit.ref for unit in fresh}))
+        found = [_scored(unit, ask, interest, uses) for unit in fresh]
+        return [one for one in found if len(one.words) >= _MIN_WORDS]
+
+
+def _chosen(candidates: Sequence[Scored], ask: Ask) -> list[Scored]:
+    """Rules first, within their share, the most relevant first; then what is worth most in the room that is left."""
+    room = ask.budget - FRAME_TOKENS
+    share = room * (RULES_AT_START if ask.query is None else RULES_SHARE)
+    items: list[Scored] = []
+    rules = [one for one in candidates if one.unit.about == "preference"]
+    for one in sorted(rules, key=lambda it: -it.value / it.tokens):
+        if one.tokens <= share:
+            share -= one.tokens
+            room -= one.tokens
+            items.append(one)
+    held = {id(one) for one in items}
+    others = [one for one in candidates if id(one) not in held]
+    numbers = best_subset([it.value for it in others], [it.tokens for it in others], room)
+    return items + [others[number] for number in numbers]
+
+
+def _likeliest(found: list[Unit], ask: Ask) -> list[Unit]:
+    """A few times what the budget holds, by what is known without reading the words: the rest would cost time."""
+    most = LIKELY + ask.budget // 10
+    if len(found) <= most:
+        return found
+    return sorted(found, key=_likelihood, reverse=True)[:most]
+
+
+def _likelihood(unit: Unit) -> float:
+    close = max(unit.closeness, unit.nearby)
+    return W_RELEVANCE * max(close, RULES * (unit.about == "preference")) + W_IMPORTANCE * 0.5 * (
+        importance(unit)
+    )
+
+
+def _cleaned(unit: Unit) -> Unit:
+    lead = clean(unit.lead)
+    return replace(unit, text=clean(unit.text), lead=f"{lead} " if lead else "")
+
+
+def _scored(unit: Unit, ask: Ask, interest: Interest, uses: Mapping[EntityRef, int]) -> Scored:
+    words = words_of(unit.text)
+    relevance = interest.share(words)
+    if ask.query is not None:
+        found = max(unit.closeness, unit.nearby)
+        relevance = OWN_WORDS * relevance + FOUND_IN * found
+    if unit.memory_type == "working":
+        relevance = 1.0
+    parts = Parts(
+        relevance=min(relevance, 1.0),
+        recency=recency(ask.now - unit.occurred_at),
+        importance=importance(unit),
+        frequency=frequency(uses.get(unit.ref, 0)),
+    )
+    tokens = estimate(unit.text) + _around(unit, ask)
+    return Scored(unit, parts, tokens, words, _value(unit, parts, tokens, ask))
+
+
+def _around(unit: Unit, ask: Ask) -> int:
+    """Tokens of what stands around a unit: its mark, its id or a share of its heading's."""
+    if unit.about == "preference":
+        return RULE_TOKENS
+    return LINE_TOKENS if ask.query is None else PROMPT_LINE_TOKENS
+
+
+def _value(unit: Unit, parts: Parts, tokens: int, ask: Ask) -> float:
+    """What the choice goes by: the score; for a prompt what bears on it. A longer text says more, but less a word."""
+    if ask.query is None:
+        # Short statements of weight, not what happened last at length; rules and open points bear on any work.
+        lacking = max(STANDING.get(unit.about, 0.0) - parts.relevance, 0.0)
+        worth = TELLING_AT_START.get(unit.about, 1.0)
+        return float(worth * (parts.score + W_RELEVANCE * lacking) ** 3 * tokens**0.3)
+    relevance = max(parts.relevance, RULES if unit.about == "preference" else 0.0)
+    worth = TELLING.get(unit.about, 1.0) * TELLING.get(unit.kind, 1.0)
+    return float(worth * parts.score * relevance**3 * tokens**0.5)

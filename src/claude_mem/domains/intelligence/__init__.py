@@ -1,0 +1,1 @@
+"""What is made of what is remembered: summaries of sessions, and learnings."""

@@ -1,0 +1,1 @@
+"""The MCP server: tools over the HTTP API, for any client that speaks MCP."""

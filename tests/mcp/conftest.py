@@ -1,0 +1,20 @@
+"""The running system, and the support that other tests have too."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+# Support shared with tests/api, and the harness of real processes under bench/.
+sys.path[:0] = [str(Path(__file__).parents[1] / "api"), str(Path(__file__).parents[2])]
+
+from api_support import Api, running  # noqa: E402 - found by the line above
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[Api]:
+    async with running(tmp_path / "data") as found:
+        yield found
