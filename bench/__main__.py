@@ -5,7 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("redact", "hook", "search", "ingest", "importing")
+BENCHMARKS = (
+    "redact",
+    "hook",
+    "search",
+    "ingest",
+    "importing",
+    "mcp",
+    "summaries",
+    "usefulness",
+    "context",
+)
 
 
 def main() -> int:

@@ -1,8 +1,8 @@
 """A data folder with everything real in it, to be treated badly: supervisor, worker, installed hook.
 
-Shared by the tests under tests/durability and by `python -m bench.prove`. Owns starting these processes, the books of
-what was promised (`Ledger`), and the comparison with what is on disk (`audit`). Ends only processes whose command line
-names its own folder, and leaves none behind. Never touches the home or the data folder of whoever runs it.
+Shared by the tests under tests/durability and by `python -m bench.prove`. Owns starting these processes and the books
+of what was promised (`Ledger`); `bench.audit` compares them with what is on disk. Ends only processes whose command
+line names its own folder, and leaves none behind. Never touches the home or the data folder of whoever runs it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import random
-import re
 import shutil
 import signal
 import socket
@@ -21,7 +20,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -40,8 +38,8 @@ from claude_mem.worker.layout import Layout
 from claude_mem.worker.locks import Holder, holder
 
 PATIENCE = 90.0  # seconds for anything that must happen by itself; a bound, not a measurement
-_MARKER = re.compile(r"\bmk[a-z]{14}\b")
 _POLL = 0.01
+_HORIZON = 60.0  # seconds that background jobs may be put off, to come one after the other
 
 
 def eventually(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
@@ -225,6 +223,23 @@ class Site:
         except AssertionError as error:
             raise AssertionError(f"{error}; {last}") from error
 
+    def rest(self, patience: float = PATIENCE) -> None:
+        """Wait until everything is rows, and what is derived from them in the background is made."""
+        self.settle(patience)
+        until = time.time() + _HORIZON
+        eventually(lambda: not self._jobs_due(until), "the end of the background jobs", patience)
+
+    def _jobs_due(self, until: float) -> int:
+        """Background jobs that run, or should by then; not those put off for minutes."""
+        with contextlib.closing(
+            sqlean.connect(f"file:{self.files.database}?mode=ro", uri=True)
+        ) as raw:
+            due = "status = 'running' OR status = 'pending' AND run_at <= ?"
+            count: int = raw.execute(
+                f"SELECT count(*) FROM task_queue WHERE {due}", [until * 1000]
+            ).fetchone()[0]
+        return count
+
     def stop(self) -> None:
         """Ask supervisor and worker to stop, and wait for it."""
         for path in (self.files.supervisor_lock, self.files.worker_lock):
@@ -270,101 +285,3 @@ def _commands() -> list[tuple[int, str]]:
     listed = subprocess.run(["ps", "-axo", "pid=,command="], capture_output=True, check=True)
     rows = listed.stdout.decode("utf-8", "replace").splitlines()
     return [(int(row.split(None, 1)[0]), row) for row in rows if row.strip()]
-
-
-# -- the books compared with the disk -------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class Audit:
-    """What was found wrong, by kind; `problems` is empty when every promise was kept."""
-
-    promised: int = 0
-    rows: int = 0
-    problems: list[str] = field(default_factory=list)
-
-    def expect(self, what: str, wrong: object) -> None:
-        """Note a problem when `wrong` is anything but empty, zero or None."""
-        if wrong:
-            shown = sorted(wrong)[:5] if isinstance(wrong, set | dict) else wrong
-            count = f" ({len(wrong)})" if isinstance(wrong, set | dict | list) else ""
-            self.problems.append(f"{what}{count}: {shown}")
-
-
-def audit(site: Site, ledger: Ledger) -> Audit:
-    """Compare the books with the files of a stopped site."""
-    found = Audit(promised=len(ledger.promised))
-    with contextlib.closing(_open(site.files.database)) as raw:
-        _audit_rows(raw, ledger, found)
-        _audit_whole(raw, found)
-    with contextlib.closing(_open(site.files.inbox)) as raw:
-        check = raw.execute("PRAGMA integrity_check").fetchone()[0]
-        found.expect("the inbox file is damaged", check if check != "ok" else None)
-        found.expect("left in the inbox", raw.execute("SELECT count(*) FROM inbox").fetchone()[0])
-        buried = raw.execute("SELECT reason FROM dead_letters").fetchall()
-        found.expect("buried events", [row[0] for row in buried])
-    left = [path for path in site.files.spool.glob("*.jsonl") if path.stat().st_size]
-    rejected = [path for path in left if path.name == "rejected.jsonl"]
-    found.expect("left in the spool", [path.name for path in left if path not in rejected])
-    # A torn line of a killed hook may be set aside; a whole event may not.
-    for path in rejected:
-        promised = ledger.promised.intersection(_MARKER.findall(path.read_text(encoding="utf-8")))
-        found.expect("promised events among the rejected", promised)
-    return found
-
-
-def _open(path: Path) -> Any:
-    return sqlean.connect(str(path))
-
-
-def _audit_rows(raw: Any, ledger: Ledger, found: Audit) -> None:
-    known = {row[0] for row in raw.execute("SELECT event_id FROM ingested_events")}
-    found.expect("acknowledged events that are not there", set(ledger.acknowledged) - known)
-    rows: Counter[str] = Counter()
-    for table in ("prompts", "observations"):
-        for (content,) in raw.execute(f"SELECT content FROM {table}"):
-            found.rows += 1
-            rows.update(set(_MARKER.findall(content)))
-    promised = ledger.promised
-    found.expect("promised events without a row", {word for word in promised if not rows[word]})
-    expected = promised | ledger.open
-    found.expect("events with more than one row", {w for w in rows if rows[w] > 1})
-    found.expect("rows that nobody sent", {word for word in rows if word not in expected})
-
-
-_WHOLE = {
-    "rows that the text index does not hold": (
-        "SELECT count(*) FROM (SELECT id FROM prompts UNION ALL SELECT id FROM observations)"
-        " WHERE id NOT IN (SELECT entity_id FROM search_documents)"
-    ),
-    "index entries without a row": (
-        "SELECT count(*) FROM search_documents WHERE kind IN ('prompt', 'observation') AND entity_id NOT IN"
-        " (SELECT id FROM prompts UNION ALL SELECT id FROM observations)"
-    ),
-    "rows that the journal does not know": (
-        "SELECT count(*) FROM (SELECT id FROM prompts UNION ALL SELECT id FROM observations)"
-        " WHERE id NOT IN (SELECT entity_id FROM change_journal)"
-    ),
-    "sessions that miscount their prompts": (
-        "SELECT count(*) FROM sessions s WHERE prompt_count !="
-        " (SELECT count(*) FROM prompts p WHERE p.session_id = s.id)"
-    ),
-    "sessions that miscount their observations": (
-        "SELECT count(*) FROM sessions s WHERE observation_count !="
-        " (SELECT count(*) FROM observations o WHERE o.session_id = s.id)"
-    ),
-}
-
-
-def _audit_whole(raw: Any, found: Audit) -> None:
-    check = raw.execute("PRAGMA integrity_check").fetchone()[0]
-    found.expect("the database is damaged", check if check != "ok" else None)
-    found.expect("broken references", raw.execute("PRAGMA foreign_key_check").fetchall())
-    for what, query in _WHOLE.items():
-        found.expect(what, raw.execute(query).fetchone()[0])
-
-
-def find_by_search(site: Site, words: Iterable[str]) -> list[str]:
-    """The markers that a search does not find. (A session's first prompt is its title too: found more than once.)"""
-    with site.client() as client:
-        return [word for word in words if client.search(word)["total_results"] < 1]

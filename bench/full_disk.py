@@ -17,13 +17,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.durability import Ledger, Site, audit, eventually, find_by_search
-from bench.traffic import Hooks, Writer
+from bench.audit import close_books
+from bench.durability import Ledger, Site
+from bench.traffic import Crew, Hooks, Writer
 
 _SIZE = "24m"
 _INSIDE = 'mount -t tmpfs -o size="$1" tmpfs "$2" && shift 2 && exec "$@"'
@@ -67,41 +68,40 @@ class Full:
             Writer(self.site, self.ledger, seed + n, most=4, pause=0.2) for n in range(3)
         ]
         self.hooks = Hooks(self.site, self.ledger, seed + 50, pause=0.05)
+        self.crew = Crew(*self.writers, self.hooks)
 
     def run(self, seconds: float) -> Outcome:
         """Fill the disk under load for `seconds`, free it; again, with the worker killed meanwhile."""
         with self.site:
             before = self.site.start()
-            for thread in (*self.writers, self.hooks):
-                thread.start()
-            try:
+            with self.crew:
                 self._fill_and_free(seconds)
                 after = self.site.ready()
                 self.outcome.expect("the worker went down", true=after.pid == before.pid)
                 self._fill_kill_and_free(after.pid)
-            finally:
-                self._finish()
             self._judge()
         return self.outcome
 
     def _fill_and_free(self, seconds: float) -> None:
-        self._await(lambda: len(self.ledger.acknowledged) > 30 and self.hooks.ended > 5, "load")
+        self.crew.until(lambda: len(self.ledger.acknowledged) > 30 and self.hooks.ended > 5, "load")
         self.fill()
         known = len(self.ledger.acknowledged)
-        self._await(lambda: self._refusals() > 3, "refusals of a full disk")
-        self._await(lambda: self._status() == "degraded", "a health report that says so")
+        self.crew.until(lambda: self._refusals() > 3, "refusals of a full disk")
+        self.crew.until(lambda: self._status() == "degraded", "a health report that says so")
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             self.fill()  # what was freed by a checkpoint goes too
             time.sleep(0.1)
-        self._await(lambda: self.ledger.notes, "a hook that says that it could not keep an event")
+        self.crew.until(
+            lambda: self.ledger.notes, "a hook that says that it could not keep an event"
+        )
         self.outcome.acknowledged_while_full = len(self.ledger.acknowledged) - known
         self.outcome.seconds_to_recover = self._free()
 
     def _fill_kill_and_free(self, worker: int | None) -> None:
         self.fill()
         refused = self._refusals()
-        self._await(lambda: self._refusals() > refused, "refusals of a full disk")
+        self.crew.until(lambda: self._refusals() > refused, "refusals of a full disk")
         assert worker is not None
         os.kill(worker, signal.SIGKILL)
         until = time.monotonic() + 3
@@ -119,7 +119,7 @@ class Full:
             moved = all(w.answered > n for w, n in zip(self.writers, answered, strict=True))
             return moved and self._status() == "healthy"
 
-        self._await(well, "recovery by itself")
+        self.crew.until(well, "recovery by itself")
         return round(time.monotonic() - started, 2)
 
     def fill(self) -> None:
@@ -140,30 +140,9 @@ class Full:
         report = self.site.health()
         return "" if report is None else str(report.get("status", report))
 
-    def _await(self, condition: Callable[[], Any], what: str) -> None:
-        """`eventually`, but what ends a client ends the waiting too."""
-
-        def holds() -> Any:
-            for thread in (*self.writers, self.hooks):
-                if thread.fault is not None:
-                    raise thread.fault
-            return condition()
-
-        eventually(holds, what)
-
-    def _finish(self) -> None:
-        for thread in (*self.writers, self.hooks):
-            if thread.ident is not None:
-                thread.finish()
-
     def _judge(self) -> None:
         outcome, ledger = self.outcome, self.ledger
-        self.site.settle()
-        promised = sorted(ledger.promised)
-        unfound = find_by_search(self.site, promised[:: max(len(promised) // 30, 1)])
-        outcome.expect(f"not found by search: {unfound[:5]}", true=not unfound)
-        self.site.stop()
-        found = audit(self.site, ledger)
+        found = close_books(self.site, ledger, spots=30)
         outcome.problems += found.problems
         outcome.rows = found.rows
         refusals = [refusal for writer in self.writers for refusal in writer.refusals]

@@ -22,13 +22,31 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.durability import Audit, Ledger, Site, audit, eventually, find_by_search
-from bench.traffic import Hooks, Writer
+from bench.audit import Audit, close_books, rendered_contexts
+from bench.durability import Ledger, Site, eventually
+from bench.traffic import Crew, Hooks, Worker, Writer, is_context
 from claude_mem.worker.locks import holder
 
 VICTIMS = ("worker", "supervisor", "hook", "both")
 _WRITERS, _HOOKS = 3, 2
 _SPOT_CHECKS = 40
+
+
+class Starts(Worker):
+    """New sessions, one after the other: each has the worker render a context and keep it in a file."""
+
+    begun = 0
+
+    def step(self) -> None:
+        """One SessionStart."""
+        name = f"start-{self.rng.getrandbits(40):x}"
+        fields = {"session_id": name, "cwd": "/srv/project-0", "source": "startup"}
+        process = self.site.hook("SessionStart", fields | {"hook_event_name": "SessionStart"})
+        out, complaint = process.communicate(timeout=60)
+        assert process.returncode == 0, f"a hook ended with {process.returncode}: {complaint!r}"
+        assert out == b"" or is_context(out), f"a hook printed {out!r}"
+        self.begun += 1
+        self.stopping.wait(self.rng.random())
 
 
 @dataclass(slots=True)
@@ -43,15 +61,19 @@ class Outcome:
     hooks_killed: int = 0
     hook_notes: list[str] = field(default_factory=list)
     lowest_pending: int = 0
-    unfound: list[str] = field(default_factory=list)
+    sessions_begun: int = 0
+    contexts_read: int = 0
+    torn: list[str] = field(default_factory=list)
     audit: Audit = field(default_factory=Audit)
 
     @property
     def problems(self) -> list[str]:
         """Everything that should not be."""
         found = list(self.audit.problems)
-        if self.unfound:
-            found.append(f"not found by search: {self.unfound[:5]}")
+        if self.audit.unsummarised:
+            found.append(f"sessions that nobody summed up: {self.audit.unsummarised}")
+        if self.torn:
+            found.append(f"rendered contexts that were not whole: {self.torn[:5]}")
         if self.lowest_pending < 0:
             found.append(f"the inbox said that {self.lowest_pending} events wait")
         if self.hook_notes:
@@ -66,6 +88,10 @@ class Outcome:
             "acknowledged_events": self.acknowledged,
             "hooks": self.hooks,
             "hooks_killed": self.hooks_killed,
+            "sessions_begun": self.sessions_begun,
+            "contexts_read": self.contexts_read,
+            "summaries": self.audit.summaries,
+            "learnings": self.audit.learnings,
             "promised": self.audit.promised,
             "rows": self.audit.rows,
             "losses_or_doubles": len(self.audit.problems),
@@ -92,19 +118,17 @@ class Rounds:
         self.outcome = Outcome(seed)
         self.writers = [Writer(site, self.ledger, seed + 1 + n) for n in range(_WRITERS)]
         self.hooks = [Hooks(site, self.ledger, seed + 100 + n) for n in range(_HOOKS)]
+        self.starts = Starts(site, self.ledger, seed + 200)
 
     def run(self, rounds: int, progress: Callable[[int, str, float], None]) -> Outcome:
         """All rounds, then the audit; the site is stopped at the end."""
         self.site.start()
-        for thread in (*self.writers, *self.hooks):
-            thread.start()
-        try:
+        with Crew(*self.writers, *self.hooks, self.starts) as crew:
             for number in range(1, rounds + 1):
                 victim, seconds = self._round()
+                crew.check()
                 self.outcome.rounds = number
                 progress(number, victim, seconds)
-        finally:
-            self._finish_load()
         return self._judge()
 
     def _round(self) -> tuple[str, float]:
@@ -116,6 +140,7 @@ class Rounds:
             self._kill_hook()
         else:
             self._kill_processes(victim)
+        self._read_contexts()
         seconds = time.monotonic() - started
         if victim != "hook":  # there is nothing to wait for
             self.outcome.recovery[victim].append(seconds)
@@ -169,26 +194,24 @@ class Rounds:
             pending = report["checks"]["inbox"]["pending"]
             self.outcome.lowest_pending = min(self.outcome.lowest_pending, pending)
 
-    def _finish_load(self) -> None:
-        for thread in (*self.writers, *self.hooks):
-            if thread.ident is not None:
-                thread.finish()
+    def _read_contexts(self) -> None:
+        """A rendered context is there whole, or not at all, whoever was killed while it was written."""
+        contexts, torn = rendered_contexts(self.site)
+        self.outcome.contexts_read += contexts
+        self.outcome.torn += torn
 
     def _judge(self) -> Outcome:
         outcome, ledger = self.outcome, self.ledger
         self.site.ready()
-        self.site.settle()
+        self.site.rest()
         self._note_pending()
-        promised = sorted(ledger.promised)
-        spots = self.rng.sample(promised, min(_SPOT_CHECKS, len(promised)))
-        outcome.unfound = find_by_search(self.site, spots)
-        self.site.stop()
+        outcome.audit = close_books(self.site, ledger, _SPOT_CHECKS)
         assert holder(self.site.files.worker_lock) is None
         outcome.acknowledged = len(ledger.acknowledged)
         outcome.hooks = sum(hooks.ended for hooks in self.hooks)
         outcome.hooks_killed = sum(hooks.killed for hooks in self.hooks)
         outcome.hook_notes = ledger.notes
-        outcome.audit = audit(self.site, ledger)
+        outcome.sessions_begun = self.starts.begun
         return outcome
 
 

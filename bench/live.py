@@ -1,15 +1,28 @@
-"""What the agent would have told its hooks, out of a transcript of the same session.
+"""What live capture costs the real client, and hook calls made out of a transcript.
 
-Owns the mapping from transcript lines to hook payloads (Claude Code 2.1): the way back is the product's. Used to show
-that live capture and import meet, and as realistic traffic.
+    python -m bench.live [--rounds N] [--json]
+
+Every round lets the real client (fetched as its end-to-end tests do) take the same scripted turn with our hooks (and
+the tools that come with them) and without, one after the other, in a network namespace of its own; then at times with
+a worker that was killed before. Wall time of the whole client. Also owns the mapping from transcript lines to hook
+payloads (Claude Code 2.1): the way back is the product's. It shows that live capture and import meet, and makes
+realistic traffic.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
+import statistics
+import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from bench import report
 
 Json = dict[str, Any]
 Call = tuple[str, Json]  # hook event, payload
@@ -92,3 +105,109 @@ def _result(common: Json, asked: Json, block: Json, line: Json) -> Call:
 
 def _call(event: str, payload: Json) -> Call:
     return event, payload | {"hook_event_name": event}
+
+
+# --- the real client ------------------------------------------------------------------------------
+
+_COLD_ROUNDS = 5
+
+
+def measure(rounds: int) -> Json:
+    """Seconds of the client's turns, with hooks and without, interleaved."""
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "e2e"))
+    from real_client import scripts  # type: ignore[import-not-found]
+    from real_client.fetch import (  # type: ignore[import-not-found]
+        NotToBeHadError,
+        client_program,
+    )
+    from real_client.island import Island, IslandError  # type: ignore[import-not-found]
+    from real_client.stage import Stage  # type: ignore[import-not-found]
+
+    try:
+        program, island = client_program(os.environ), Island()
+    except (NotToBeHadError, IslandError) as error:
+        raise SystemExit(f"the real client cannot be had here: {error}") from error
+    with tempfile.TemporaryDirectory(prefix="cml") as folder:
+        try:
+            stage = Stage(Path(folder), island, program)
+            stage.start_model(scripts.all_scripts(stage.project))
+            stage.ours("install", "--yes", "--no-start")
+            (stage.project / scripts.BERTHS_FILE).write_text(scripts.BERTHS, encoding="utf-8")
+            stage.turn("Sort the berths by draught. (script:berths)")
+            return _play(stage, rounds)
+        finally:
+            island.close()
+
+
+def _play(stage: Any, rounds: int) -> Json:
+    prompt = "Are the berths sorted by draught? Ask the pelican. (script:pelican)"
+    taken: dict[str, list[float]] = {"with_hooks": [], "without_hooks": [], "worker_killed": []}
+    calls: dict[str, set[int]] = {"with_hooks": set(), "without_hooks": set()}
+    events, told = set(), 0
+    for number in range(-1, rounds):  # one round to warm the caches
+        for name in ("with_hooks", "without_hooks"):
+            turn = stage.turn(prompt, hooks=name == "with_hooks")
+            calls[name].add(len(turn.calls))
+            if number < 0:
+                continue
+            taken[name].append(turn.seconds)
+            if name == "with_hooks":
+                events.add(len(turn.hook_answers()))
+                told += "hook additional context" in json.dumps(turn.calls[-1])
+    up = []
+    for _ in range(min(_COLD_ROUNDS, rounds)):
+        stage.kill_worker()
+        (stage.data / "door").unlink(missing_ok=True)
+        began = time.time()
+        taken["worker_killed"].append(stage.turn(prompt).seconds)
+        stage.wait((stage.data / "door").exists, "the worker")
+        up.append((stage.data / "door").stat().st_mtime - began)
+    result = _summary(rounds, taken, calls, events, told)
+    result["worker_ready_after_client_start_s"] = _spread(up)
+    return result
+
+
+def _summary(
+    rounds: int,
+    taken: dict[str, list[float]],
+    calls: dict[str, set[int]],
+    events: set[int],
+    told: int,
+) -> Json:
+    pairs = zip(taken["with_hooks"], taken["without_hooks"], strict=True)
+    added = [(one - other) * 1000 for one, other in pairs]
+    return {
+        "bench": "live",
+        **report.facts(),
+        "rounds": rounds,
+        "hook_events_a_turn": sorted(events),
+        "turns_with_context": told,
+        "model_calls_a_turn": {name: sorted(found) for name, found in calls.items()},
+        "no_extra_model_call": calls["with_hooks"] == calls["without_hooks"],
+        "wall_s": {name: _spread(row) for name, row in taken.items()},
+        "added_ms_a_turn": _spread(added),
+    }
+
+
+def _spread(values: list[float]) -> Json:
+    if len(values) < 2:
+        return {"median": round(values[0], 3)} if values else {}
+    cuts = statistics.quantiles(values, n=20, method="inclusive")
+    return {
+        "median": round(statistics.median(values), 3),
+        "p95": round(cuts[18], 3),
+        "max": round(max(values), 3),
+    }
+
+
+def main() -> None:
+    """Measure, print, and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--json", action="store_true", help="one line of JSON")
+    chosen = parser.parse_args()
+    report.write("live", measure(chosen.rounds), as_json=chosen.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import itertools
+import heapq
 import json
 import math
 import os
@@ -24,12 +24,12 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench.corpus import COMMON_HAN, FUNCTION_WORDS, START, STEP, Corpus, Observation
 from claude_mem.adapters.sqlite.connection import make_engine
 from claude_mem.adapters.sqlite.database import SqliteDatabase
 from claude_mem.adapters.sqlite.lexical import SqliteLexicalIndex
@@ -37,8 +37,10 @@ from claude_mem.app.migrate import ensure_current
 from claude_mem.domains.access import service as access
 from claude_mem.domains.memory import service as memory
 from claude_mem.domains.memory.model import NewObservation, NewSession, Recording
-from claude_mem.domains.retrieval import analysis, repository
-from claude_mem.domains.retrieval.model import Filters, IndexEntry, Query
+from claude_mem.domains.retrieval import analysis, repository, service
+from claude_mem.domains.retrieval.model import Filters, IndexEntry, Query, StoredDocument
+from claude_mem.domains.retrieval.query import parse
+from claude_mem.domains.retrieval.ranking import Field, Scorer
 from claude_mem.domains.retrieval.service import IndexingService, SearchService
 from claude_mem.kernel.ids import new_id
 from claude_mem.kernel.scope import local_scope
@@ -47,164 +49,11 @@ from claude_mem.ports.database import Tx
 _SCOPE = local_scope()
 _QUERIES = 100
 _BASELINE_QUERIES = 5
+_BASELINE_MOST_MS = 20_000  # a paste takes FTS5 more than a minute at a million
+_RECALL_QUERIES = 20
+_MOST_SCORED = 100_000  # documents: scoring all of them for each query takes half a second
+_RECALLED = ("typical", "rare", "common", "stop-words", "paste of 200 words", "prefix", "code")
 _BATCH = 500
-_START = 1_735_689_600_000  # 2025-01-01; a thousand observations a day
-_STEP = 86_400
-
-# fmt: off
-_FUNCTION_WORDS = [
-    "the", "of", "and", "to", "a", "in", "is", "it",
-    "that", "for", "was", "on", "are", "with", "as", "be",
-    "this", "by", "from", "at", "or", "an", "not", "have",
-    "has", "we", "you", "can", "if", "but", "all", "will",
-    "when", "so", "do", "which", "their", "there", "more", "one",
-]
-# fmt: on
-# fmt: off
-_STEMS = [
-    "auth", "token", "session", "cache", "query", "index", "schema", "migrate",
-    "deploy", "worker", "queue", "retry", "timeout", "connect", "socket", "parse",
-    "render", "route", "user", "account", "invoice", "payment", "order", "ledger",
-    "balance", "report", "export", "import", "config", "secret", "vault", "cluster",
-    "replica", "shard", "lock", "thread", "memory", "buffer", "stream", "event",
-    "handler", "hook", "render", "view", "component", "state", "store", "reducer",
-    "effect", "test", "fixture", "mock", "assert", "coverage", "build", "bundle",
-    "lint", "format", "type", "module", "package", "version", "release", "branch",
-    "commit", "merge", "rebase", "review", "error", "exception", "trace", "panic",
-    "log", "metric", "alert", "health", "probe", "limit", "quota", "budget",
-    "search", "rank", "score", "vector", "embed", "graph", "node", "edge",
-    "path", "file", "folder", "archive", "backup", "restore", "compress", "encrypt",
-    "decrypt", "sign", "verify", "certificate", "header", "cookie", "request", "response",
-    "status", "redirect", "proxy", "gateway", "balancer", "container", "image", "volume",
-    "network", "policy", "role", "permission",
-]
-# fmt: on
-_SYLLABLES = (
-    "ra",
-    "lo",
-    "mi",
-    "ten",
-    "gor",
-    "vas",
-    "pel",
-    "dun",
-    "ki",
-    "sha",
-    "bre",
-    "tor",
-    "lim",
-    "nes",
-    "qua",
-    "fi",
-    "hol",
-    "jur",
-    "wex",
-    "zan",
-)
-_ENDINGS = ("", "s", "ed", "ing", "er", "ion", "able", "ment", "ness", "ly")
-_SUFFIXES = (".py", ".ts", ".go", ".rs", ".md", ".sql", ".yaml", "_test.py", ".tsx")
-_COMMON_HAN = (
-    "的一是不了在人有我他这中大来上国个到说们为子和你地出道也时年得就那要下以生会自着去之过家学"
-)
-_ERRORS = (
-    "ECONNREFUSED",
-    "ETIMEDOUT",
-    "E0308",
-    "TS2345",
-    "ENOENT",
-    "HTTP 502",
-    "SIGSEGV",
-    "KeyError",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """One generated document."""
-
-    title: str
-    body: str
-    tool: str
-    project: int
-    occurred_at: int
-
-
-class Corpus:
-    """An endless, reproducible stream of observations."""
-
-    def __init__(self, seed: int = 7) -> None:
-        self.random = random.Random(seed)
-        self.words = self._vocabulary()
-        self._word_weights = _zipf(len(self.words), 1.05)
-        self.han = self._han_words()
-        self._han_weights = _zipf(len(self.han), 1.0)
-        self.names = [self._identifier() for _ in range(20_000)]
-        self._name_weights = _zipf(len(self.names), 0.9)
-
-    def _vocabulary(self) -> list[str]:
-        derived = [stem + ending for ending in _ENDINGS for stem in _STEMS]
-        made = {
-            "".join(self.random.choices(_SYLLABLES, k=self.random.randint(2, 4)))
-            for _ in range(60_000)
-        }
-        return _FUNCTION_WORDS + derived + sorted(made)
-
-    def _han_words(self) -> list[str]:
-        han = [chr(code) for code in range(0x4E00, 0x4E00 + 3_000)]
-        pairs = {"".join(self.random.choices(han, k=2)) for _ in range(30_000)}
-        return list(_COMMON_HAN) + sorted(pairs)
-
-    def _identifier(self) -> str:
-        parts = self.random.sample(_STEMS, self.random.randint(2, 3))
-        style = self.random.randrange(4)
-        if style == 0:
-            return parts[0] + "".join(part.title() for part in parts[1:])
-        if style == 1:
-            return "_".join(parts)
-        if style == 2:
-            return "".join(part.title() for part in parts)
-        return "/".join(("src", *parts)) + self.random.choice(_SUFFIXES)
-
-    def english(self, count: int) -> str:
-        """`count` words by Zipf's law."""
-        return " ".join(self.random.choices(self.words, cum_weights=self._word_weights, k=count))
-
-    def chinese(self, count: int) -> str:
-        """`count` words by Zipf's law, a stop after every eight."""
-        drawn = self.random.choices(self.han, cum_weights=self._han_weights, k=count)
-        return "，".join("".join(drawn[i : i + 8]) for i in range(0, count, 8))
-
-    def code(self, count: int) -> str:
-        """`count` identifiers and paths, a hash and an error among them."""
-        drawn = self.random.choices(self.names, cum_weights=self._name_weights, k=count)
-        return f"{'(x) = '.join(drawn)} {self.random.getrandbits(40):010x} {self.random.choice(_ERRORS)}"
-
-    def observation(self, number: int) -> Observation:
-        """The `number`-th observation; 1,000 a day from 2025 on, in twenty projects of different sizes."""
-        size = min(max(self.random.lognormvariate(5.99, 1.4), 40), 16_000)
-        kind = self.random.random()
-        if kind < 0.2:
-            body = self.chinese(int(size / 6)) + " " + self.code(2)
-        elif kind < 0.6:
-            body = self.english(int(size * 0.7 / 7)) + " " + self.code(max(int(size * 0.3 / 16), 1))
-        else:
-            body = self.english(int(size / 7))
-        name = self.random.choices(self.names, cum_weights=self._name_weights)[0]
-        return Observation(
-            title=f"Edit {name}",
-            body=body,
-            tool=self.random.choice(("Bash", "Edit", "Read", "Write")),
-            project=min(int(self.random.expovariate(0.3)), 19),
-            occurred_at=_START + number * _STEP,
-        )
-
-    def observations(self, count: int) -> Iterator[Observation]:
-        """The first `count`."""
-        return (self.observation(number) for number in range(count))
-
-
-def _zipf(count: int, exponent: float) -> list[float]:
-    return list(itertools.accumulate(1 / rank**exponent for rank in range(1, count + 1)))
 
 
 class Build:
@@ -301,7 +150,7 @@ def _rows(made: Observation, project: str, session: str) -> tuple[NewObservation
 def families(corpus: Corpus, count: int) -> dict[str, list[Query]]:
     """Queries by family, from the words of the corpus."""
     pick = random.Random(11)
-    english = corpus.words[len(_FUNCTION_WORDS) :]
+    english = corpus.words[len(FUNCTION_WORDS) :]
 
     def typical() -> str:
         """Words of every rank, about as often as they are written."""
@@ -316,7 +165,7 @@ def families(corpus: Corpus, count: int) -> dict[str, list[Query]]:
         return " ".join(words[start : start + 2])
 
     def filtered(number: int) -> Query:
-        since = _START + count * _STEP - 7 * 86_400_000
+        since = START + count * STEP - 7 * 86_400_000
         choices: list[dict[str, Any]] = [
             {"project": f"project{pick.randrange(20)}"},
             {"filters": Filters(tool="Bash")},
@@ -329,8 +178,8 @@ def families(corpus: Corpus, count: int) -> dict[str, list[Query]]:
         "typical": typical,
         "rare": lambda: sample(english, len(english) // 2, len(english), 3),
         "common": lambda: sample(english, 0, 300, 3),
-        "stop-words": lambda: sample(_FUNCTION_WORDS, 0, len(_FUNCTION_WORDS), 4),
-        "single letters": lambda: pick.choice(("a", "x", "a b", "e x i", pick.choice(_COMMON_HAN))),
+        "stop-words": lambda: sample(FUNCTION_WORDS, 0, len(FUNCTION_WORDS), 4),
+        "single letters": lambda: pick.choice(("a", "x", "a b", "e x i", pick.choice(COMMON_HAN))),
         "paste of 200 words": lambda: corpus.english(160) + " " + corpus.code(40),
         "phrase": lambda: f'"{neighbours()}"',
         "prefix": lambda: pick.choice(english)[: pick.randint(3, 6)] + "*",
@@ -352,13 +201,13 @@ async def measure(path: Path, queries: dict[str, list[Query]]) -> dict[str, dict
     """Milliseconds by family."""
     _warm(path)
     database = SqliteDatabase(path)
-    service = SearchService(database, SqliteLexicalIndex(), memory.get_many)
+    searching = SearchService(database, SqliteLexicalIndex(), memory.get_many)
     found: dict[str, dict[str, float]] = {}
     for name, family in queries.items():
         times, cpu, hits = [], [], 0
         for query in family:
             started, busy = time.perf_counter(), time.process_time()
-            result = await service.search(_SCOPE, query)
+            result = await searching.search(_SCOPE, query)
             times.append((time.perf_counter() - started) * 1000)
             cpu.append((time.process_time() - busy) * 1000)
             hits += bool(result.hits)
@@ -377,6 +226,48 @@ async def measure(path: Path, queries: dict[str, list[Query]]) -> dict[str, dict
     return found
 
 
+def recall(path: Path, queries: dict[str, list[Query]], size: int) -> dict[str, float]:
+    """By family: how many of the ten best documents of the whole store a search finds.
+
+    Both are scored with the same numbers; of documents with the same score any will do.
+    """
+    engine = make_engine(path, writer=False)
+    found: dict[str, float] = {}
+    with engine.connect() as tx:
+        everything = repository.load(_SCOPE, tx, range(1, size + 1))
+        for name in _RECALLED:
+            shares = [
+                share
+                for query in queries[name][:_RECALL_QUERIES]
+                if (share := _found_of_best(tx, query, everything)) is not None
+            ]
+            found[name] = round(statistics.fmean(shares), 3)
+    engine.dispose()
+    print("  recall at 10:", found, flush=True)
+    return found
+
+
+def _found_of_best(tx: Tx, query: Query, everything: Sequence[StoredDocument]) -> float | None:
+    """None where nothing matches."""
+    collection = repository.collection(_SCOPE, tx)
+    plan = service._plan(parse(query.text), Filters(), collection, query, START)
+    candidates = SqliteLexicalIndex().candidates(_SCOPE, tx, plan)
+    frequencies = {word: count for word, count in candidates.frequencies.items() if count}
+    scorer = Scorer(service._statistics(collection), frequencies)
+
+    def best(documents: Iterable[StoredDocument]) -> list[float]:
+        scores = (
+            scorer.relevance(Field(d.title, d.title_length), Field(d.body, d.body_length))
+            for d in documents
+        )
+        return [score for score in heapq.nlargest(10, scores) if score]
+
+    whole, ours = best(everything), best(repository.load(_SCOPE, tx, candidates.numbers))
+    if not whole:
+        return None
+    return sum(score >= whole[-1] - 1e-12 for score in ours) / len(whole)
+
+
 def _baseline(tx: Tx, *, family: list[Query]) -> float:
     """What FTS5 alone takes for any of the tokens, ranked by itself."""
     times = []
@@ -391,7 +282,20 @@ def _baseline(tx: Tx, *, family: list[Query]) -> float:
             (" OR ".join(words),),
         ).fetchall()
         times.append((time.perf_counter() - started) * 1000)
+        if sum(times) > _BASELINE_MOST_MS:
+            break
     return statistics.median(times)
+
+
+def _stored_bytes(path: Path) -> tuple[int, int]:
+    """(bytes of packed terms, documents)."""
+    engine = make_engine(path, writer=False)
+    with engine.connect() as connection:
+        row = connection.exec_driver_sql(
+            "SELECT sum(length(terms_title) + length(terms_body)), count(*) FROM search_documents"
+        ).one()
+    engine.dispose()
+    return int(row[0]), int(row[1])
 
 
 def _warm(path: Path) -> None:
@@ -427,7 +331,15 @@ def _one_size(path: Path, build: Build, corpus: Corpus, size: int) -> dict[str, 
         cost = (build.index_seconds - seconds) / (build.count - before) * 1e6
         result["index_us_per_document"] = round(cost, 1)
     print(size, "observations", result, flush=True)
-    result["families"] = asyncio.run(measure(path, families(Corpus(seed=13), size)))
+    queries = families(Corpus(seed=13), size)
+    result["families"] = asyncio.run(measure(path, queries))
+    if size <= _MOST_SCORED:
+        result["recall_at_10"] = recall(path, queries, size)
+    terms, documents = _stored_bytes(path)
+    result["bytes_per_document"] = {
+        "file": round(path.stat().st_size / build.count),
+        "terms": round(terms / documents),
+    }
     result["load_average"] = round(os.getloadavg()[0], 1)
     return result
 

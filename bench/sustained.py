@@ -10,8 +10,8 @@ quarter after the warm-up. A short run has no base to speak of: then only the lo
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import random
 import secrets
 import sys
 import time
@@ -20,8 +20,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
 
-from bench.durability import Ledger, Site, audit, eventually, find_by_search, marker
-from bench.traffic import Worker, event, text
+from bench.audit import close_books
+from bench.durability import Ledger, Site, eventually, marker
+from bench.traffic import Crew, Worker, event, text
 from claude_mem.worker.processes import rss_bytes
 
 _BATCH = 50
@@ -129,13 +130,16 @@ class Sustained:
         self.outcome.rss_mb_idle = self._rss()
         self.ingest = Ingest(site, self.ledger, seed)
         self.search = Search(site, self.ledger, seed + 1)
+        self.crew = Crew(self.ingest, self.search)
 
     def run(self, events: int, searches: int) -> Outcome:
         """Warm up, measure, audit."""
         outcome = self.outcome
-        self.ingest.start()
-        self.search.start()
-        try:
+        with (
+            contextlib.closing(self.ingest.client),
+            contextlib.closing(self.search.client),
+            self.crew,
+        ):
             scale = min(events / 100_000, 1)
             self._until(int(_WARM_UP_EVENTS * scale), int(_WARM_UP_SEARCHES * scale), [])
             self.search.took.clear()
@@ -143,11 +147,6 @@ class Sustained:
             self._until(done + events, searched + searches, outcome.rss_mb_samples)
             outcome.seconds = round(time.monotonic() - started, 1)
             outcome.events, outcome.searches = self.ingest.done - done, self.search.done - searched
-        finally:
-            self.ingest.finish()
-            self.search.finish()
-            self.search.client.close()
-            self.ingest.client.close()
         self._judge()
         return outcome
 
@@ -155,9 +154,7 @@ class Sustained:
         self.ingest.goal, self.search.goal = events, searches
         told = time.monotonic()
         while self.ingest.done < events or self.search.done < searches:
-            for thread in (self.ingest, self.search):
-                if thread.fault is not None:
-                    raise thread.fault
+            self.crew.check()
             samples.append(self._rss())
             if time.monotonic() - told > 10:
                 told = time.monotonic()
@@ -186,15 +183,9 @@ class Sustained:
         )
         outcome.rss_mb_samples = samples[:: 1 + len(samples) // 60]  # enough to see the shape
         eventually(lambda: self.site.health() is not None, "the worker")
-        self.site.settle(300)
-        promised = sorted(self.ledger.promised)
-        unfound = find_by_search(self.site, random.Random(1).sample(promised, 50))
-        self.site.stop()
-        found = audit(self.site, self.ledger)
+        found = close_books(self.site, self.ledger, spots=50, patience=300)
         outcome.losses_or_doubles = len(found.problems)
         outcome.problems += found.problems
-        if unfound:
-            outcome.problems.append(f"not found by search: {unfound[:5]}")
         if outcome.events >= _JUDGED_FROM and outcome.rss_mb_growth > _ALLOWED_MB:
             outcome.problems.append(f"memory grew by {outcome.rss_mb_growth} MB")
 

@@ -6,12 +6,14 @@ hook is a process, its event is promised when it ends with 0 by itself and witho
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import threading
+from collections.abc import Callable
 from typing import Any
 
-from bench.durability import Ledger, Site, marker
+from bench.durability import Ledger, Site, eventually, marker
 from claude_mem.kernel.clock import now_ms, to_iso
 from claude_mem.kernel.ids import new_id
 from claude_mem.sdk.client import ApiError, Client, NotReachable
@@ -120,6 +122,38 @@ class Worker(threading.Thread):
             raise self.fault
 
 
+class Crew:
+    """Workers at work together, from entering to leaving; what ends one of them ends the waiting too."""
+
+    def __init__(self, *workers: Worker) -> None:
+        self._workers = workers
+
+    def __enter__(self) -> Crew:
+        for worker in self._workers:
+            worker.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers:
+            if worker.ident is not None:
+                worker.finish()
+
+    def check(self) -> None:
+        """Raise what ended one of them."""
+        for worker in self._workers:
+            if worker.fault is not None:
+                raise worker.fault
+
+    def until(self, condition: Callable[[], Any], what: str) -> Any:
+        """Wait, within bounds, until `condition` gives something true."""
+
+        def holds() -> Any:
+            self.check()
+            return condition()
+
+        return eventually(holds, what)
+
+
 class Writer(Worker):
     """Posts batches of 1 to `most` events, a pause of up to `pause` seconds between them."""
 
@@ -198,8 +232,15 @@ class Hooks(Worker):
             self.ledger.leave_open([word])
             return
         assert process.returncode == 0, f"a hook ended with {process.returncode}: {complaint!r}"
-        assert out == b"" or complaint, f"a hook printed {out!r}"
+        assert out == b"" or complaint or is_context(out), f"a hook printed {out!r}"
         if complaint:
             self.ledger.leave_open([word], complaint.decode("utf-8", "replace").strip())
         else:
             self.ledger.keep(word)
+
+
+def is_context(out: bytes) -> bool:
+    """Whether a hook's output is whole, and nothing but context for the model."""
+    answer = json.loads(out)
+    added = answer.pop("hookSpecificOutput")
+    return not answer and added.keys() == {"hookEventName", "additionalContext"}

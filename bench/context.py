@@ -1,0 +1,132 @@
+"""What context costs the agent: SessionStart and UserPromptSubmit through the installed hook, at a large store.
+
+    python -m bench.context [--observations N] [--runs N] [--json]
+
+A worker takes in generated events until they make N observations, and works off its jobs. Then new sessions begin and
+are prompted, each event through the installed hook file as the client would start it; a round also starts the bare
+interpreter, which no hook can be faster than. Times are those of the whole process. `given` is the share of answers
+that carried context: a late one carries none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import subprocess
+import sys
+import time
+from typing import Any
+
+from bench import report
+from bench.durability import Site
+from bench.generate import Generator
+from claude_mem.hook.interpreter import choose
+from claude_mem.kernel.ids import new_id
+
+TARGETS = {"SessionStart": 150.0, "UserPromptSubmit": 60.0}  # ms, p95
+_BATCH = 500
+_PER_OBSERVATION = 20 / 18  # events: two of twenty are a prompt and a reply
+_PATIENCE = 1_800.0
+
+
+def fill(site: Site, generator: Generator, observations: int) -> str:
+    """Hand in events and wait until everything is worked off; returns the project they are of."""
+    project = ""
+    with site.client(timeout=120) as client:
+        batch: list[dict[str, Any]] = []
+        for event in generator.events(math.ceil(observations * _PER_OBSERVATION)):
+            project = event["project"]
+            batch.append(event)
+            if len(batch) == _BATCH:
+                client.post_events(batch)
+                batch = []
+        if batch:
+            client.post_events(batch)
+    site.settle(_PATIENCE)
+    site.rest(_PATIENCE)
+    return project
+
+
+def fire(
+    site: Site, event: str, folder: str, session: str, more: dict[str, Any]
+) -> tuple[float, bool]:
+    """(milliseconds, whether context came) of one hook process."""
+    payload = {
+        "session_id": session,
+        "transcript_path": "/nowhere/transcript.jsonl",
+        "cwd": folder,
+        "hook_event_name": event,
+        **more,
+    }
+    begun = time.perf_counter()
+    out, complaint = site.hook(event, payload).communicate(timeout=60)
+    taken = (time.perf_counter() - begun) * 1000
+    if complaint:
+        raise RuntimeError(f"the hook of {event} complained: {complaint.decode()}")
+    return taken, bool(out)
+
+
+def bare(python: str) -> float:
+    """Milliseconds of an interpreter that does nothing."""
+    begun = time.perf_counter()
+    subprocess.run([python, "-I", "-S", "-c", "pass"], check=True)
+    return (time.perf_counter() - begun) * 1000
+
+
+def measure(observations: int, runs: int) -> dict[str, Any]:
+    """Times by event."""
+    generator = Generator(seed=5)
+    found: dict[str, list[tuple[float, bool]]] = {name: [] for name in TARGETS}
+    interpreter: list[float] = []
+    python = choose().path
+    with Site(None, log_level="warning") as site:
+        site.start()
+        folder = fill(site, generator, observations)
+        counts = (site.health() or {})["counts"]
+        print(f"filled: {counts}", file=sys.stderr, flush=True)
+        for number in range(runs + 3):  # the first ones warm the caches
+            session = new_id()
+            start = fire(site, "SessionStart", folder, session, {"source": "startup"})
+            asked = {"prompt": generator.text(160), "prompt_id": new_id()}
+            prompt = fire(site, "UserPromptSubmit", folder, session, asked)
+            if number >= 3:
+                found["SessionStart"].append(start)
+                found["UserPromptSubmit"].append(prompt)
+                interpreter.append(bare(python))
+    return {
+        "machine": report.facts(),
+        "counts": counts,
+        "runs": runs,
+        "bare_interpreter_p50_ms": round(statistics.median(interpreter), 1),
+        **{name: _summary(name, times) for name, times in found.items()},
+    }
+
+
+def _summary(name: str, times: list[tuple[float, bool]]) -> dict[str, Any]:
+    ordered = sorted(taken for taken, _ in times)
+    p95 = ordered[max(math.ceil(len(ordered) * 0.95) - 1, 0)]
+    return {
+        "p50_ms": round(statistics.median(ordered), 1),
+        "p95_ms": round(p95, 1),
+        "max_ms": round(ordered[-1], 1),
+        "given": round(sum(given for _, given in times) / len(times), 3),
+        "target_p95_ms": TARGETS[name],
+        "met": p95 <= TARGETS[name],
+    }
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="What context costs the agent.")
+    parser.add_argument("--observations", type=int, default=100_000)
+    parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    result = measure(options.observations, options.runs)
+    report.write("context", result, as_json=options.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
