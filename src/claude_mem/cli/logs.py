@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from claude_mem.cli.output import console, fail
+from claude_mem.cli.output import console, escaped, fail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -99,7 +99,7 @@ def _follow(
 
 def _show_raw(lines: Iterable[LogLine]) -> None:
     for line in lines:
-        sys.stdout.write(line.raw + "\n")
+        sys.stdout.write(escaped(line.raw) + "\n")
     sys.stdout.flush()
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -16,22 +17,35 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 FAILED, USAGE = 1, 2
+# What steers a terminal: control characters (but line end and tab), what turns or embeds a direction of writing, the
+# two separators that some terminals take for line ends. Halves of surrogates, which no terminal's encoding can carry.
+STEERS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
-def console(*, stderr: bool = False) -> Console:
-    """A console that colours terminals only."""
-    from rich.console import (
-        Console,
-    )  # loaded when something is shown: --json and hooks never need it
+def console(*, stderr: bool = False, soft_wrap: bool = True) -> Console:
+    """A console that colours terminals only, and shows recorded text without letting it steer the terminal."""
+    # Loaded when something is shown: --json and hooks never need it.
+    from claude_mem.cli.terminal import PlainConsole
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+    return PlainConsole(stderr=stderr, highlight=False, soft_wrap=soft_wrap)
+
+
+def escaped(line: str) -> str:
+    """A line of JSON with what steers a terminal escaped, which JSON allows and a reader undoes."""
+    return STEERS.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
+
+
+def _print_json(data: dict[str, Any]) -> None:
+    sys.stdout.write(escaped(json.dumps(data, ensure_ascii=False, default=str)) + "\n")
+    sys.stdout.flush()
 
 
 def emit(data: dict[str, Any], render: Callable[[Console], None], as_json: bool) -> None:
     """Print `data` as JSON, or let `render` show it."""
     if as_json:
-        sys.stdout.write(json.dumps(data, ensure_ascii=False, default=str) + "\n")
-        sys.stdout.flush()
+        _print_json(data)
     else:
         render(console())
 
@@ -53,8 +67,7 @@ def complain(message: str, next_step: str, *, code: str = "FAILED", as_json: boo
     """Say what happened and what to do."""
     if as_json:
         body = {"ok": False, "error": message, "code": code, "next_step": next_step}
-        sys.stdout.write(json.dumps(body, ensure_ascii=False) + "\n")
-        sys.stdout.flush()
+        _print_json(body)
     else:
         out = console(stderr=True)
         out.print("[bold red]Error:[/] ", end="")

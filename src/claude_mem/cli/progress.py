@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from claude_mem.cli.output import console
+
 Say = Callable[[str, int, int], None]  # what is done, how far, of how much (0: nobody knows)
 
 
@@ -15,7 +17,6 @@ def told(*, as_json: bool) -> Iterator[Say]:
     if as_json or not sys.stderr.isatty():
         yield lambda _what, _done, _of: None
         return
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     bars: dict[str, int] = {}
@@ -24,7 +25,7 @@ def told(*, as_json: bool) -> Iterator[Say]:
         BarColumn(bar_width=30),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=console(stderr=True, soft_wrap=False),
         transient=True,
     ) as progress:
 
