@@ -68,7 +68,7 @@ class Api:
         return answer.json()
 
     async def counts(self) -> dict[str, int]:
-        found: dict[str, int] = (await self.get("/health"))["counts"]
+        found: dict[str, int] = (await self.get("/health", fresh=True))["counts"]
         return found
 
     async def dead_letters(self) -> int:

@@ -429,6 +429,17 @@ async def test_health_tells_friends_everything(api: Api) -> None:
     assert found["paused"] is False
 
 
+async def test_counts_that_take_long_are_kept_unless_asked_for_anew(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("claude_mem.app.build._SLOW_COUNT_S", -1.0)
+    monkeypatch.setattr("claude_mem.app.build._COUNT_SHARE", 1e9)
+    assert (await api.get("/health"))["counts"]["prompts"] == 0
+    await api.take(api.event())
+    assert (await api.get("/health"))["counts"]["prompts"] == 0
+    assert (await api.get("/health", fresh=True))["counts"]["prompts"] == 1
+
+
 async def test_a_full_store_refuses_tools_first(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = api.system.parts.state["capture"]._gate
     monkeypatch.setattr(type(gate), "fill", lambda _: 1.01)

@@ -73,7 +73,7 @@ class Cli:
         """Rows by table, once everything is indexed."""
         with connect(self.home) as client:
             assert client.wait_until_indexed()
-            counts: dict[str, int] = client.health()["counts"]
+            counts: dict[str, int] = client.health(fresh=True)["counts"]
             return counts
 
     def rows(self, kind: str) -> list[dict[str, Any]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 
@@ -28,7 +28,10 @@ from claude_mem.domains.retrieval.endpoints import router as retrieval_router
 PREFIX = "/api/v1"
 # For the document only: the gatekeeper has authenticated every request before it gets here.
 _BEARER = Depends(HTTPBearer(auto_error=False, description="The token in the data folder"))
-Health = Callable[[bool], Awaitable[dict[str, Any]]]
+Fresh = Annotated[
+    bool, Query(description="Count the rows anew; those of a large store are kept for a while.")
+]
+Health = Callable[[bool, bool], Awaitable[dict[str, Any]]]  # (all of it, rows counted anew)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +101,9 @@ def _health_router(health: Health) -> APIRouter:
     router = APIRouter(tags=["System"])
 
     @router.get("/health", summary="How the service is; details for those with a key")
-    async def get_health(request: Request) -> dict[str, Any]:
+    async def get_health(request: Request, fresh: Fresh = False) -> dict[str, Any]:
         """Without a key a status word: healthy, degraded or unhealthy."""
-        return await health(getattr(request.state, "caller", None) is not None)
+        return await health(getattr(request.state, "caller", None) is not None, fresh)
 
     @router.get("/health/live", summary="The process answers")
     async def live() -> dict[str, str]:
@@ -110,7 +113,7 @@ def _health_router(health: Health) -> APIRouter:
     @router.get("/health/ready", summary="Requests can be served")
     async def ready() -> Response:
         """503 while a dependency that is needed is away."""
-        report = await health(False)
+        report = await health(False, False)
         status = 503 if report["status"] == "unhealthy" else 200
         return JSONResponse({"status": report["status"]}, status_code=status)
 

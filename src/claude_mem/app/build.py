@@ -155,11 +155,11 @@ def build_local(settings: Settings) -> System:
         if gate.fill() >= _WARN_FILL:
             _log.warning("store.nearly_full", bytes=gate.size(), cap_mb=settings.max_store_mb)
 
-    async def health(full: bool) -> dict[str, Any]:
+    async def health(full: bool, fresh: bool) -> dict[str, Any]:
         status = "degraded" if loop.health.degraded or gate.fill() >= 1.0 else "healthy"
         if not full:
             return {"status": status}
-        counts, latency = await counted()
+        counts, latency = await counted(fresh)
         jobs = await database.read(scope, lambda tx: queue.counts(scope, tx))
         return {
             "status": status,
@@ -239,10 +239,10 @@ class _Counted:
         self._scope = scope
         self._kept: tuple[float, dict[str, int], float] = (0.0, {}, 0.0)
 
-    async def __call__(self) -> tuple[dict[str, int], float]:
-        """(rows by table, milliseconds it took)."""
+    async def __call__(self, fresh: bool) -> tuple[dict[str, int], float]:
+        """(rows by table, milliseconds it took); `fresh` counts anew whatever that takes."""
         started = time.perf_counter()
-        if started >= self._kept[0]:
+        if fresh or started >= self._kept[0]:
             counts = await self._database.read(
                 self._scope, lambda tx: memory.counts(self._scope, tx)
             )

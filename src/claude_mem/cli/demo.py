@@ -35,7 +35,7 @@ def demo(
         if own is not None and _asked(f"Load your own transcripts from {own} too?"):
             _load(home, own, "your transcripts")
         _search(client)
-        health = client.health()
+        health = client.health(fresh=True)
         counts = health["counts"]
         out.print(
             f"\n{counts['sessions']} sessions, {counts['prompts']} prompts, {counts['observations']} observations"

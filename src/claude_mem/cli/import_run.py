@@ -105,7 +105,7 @@ class Import:
         self._progress = progress or Unwatched()
         self._state = ImportState(home)
         self._sender = Sender(home, self._acknowledged, client=client)
-        self._counts = client.health().get("counts", {}) if client else {}
+        self._counts = client.health(fresh=True).get("counts", {}) if client else {}
         self._opted: dict[str, bool] = {}
         self._marks: dict[Path, Position] = {}
         self._rows: dict[Path, dict[str, int]] = {}
@@ -175,7 +175,7 @@ class Import:
         if wait and client is not None:
             self._tell(0, "waiting for the index")
             indexed = client.wait_until_indexed(_INDEXING_SECONDS)
-            now = client.health().get("counts", {})
+            now = client.health(fresh=True).get("counts", {})
             added = {name: max(now[name] - self._counts.get(name, 0), 0) for name in now}
         report = self.report
         return {
