@@ -363,7 +363,7 @@ def _type(spec: dict[str, Any]) -> str:
 def openapi() -> dict[str, Any]:
     """The document of the API, made from the application itself."""
 
-    async def health(_full: bool) -> dict[str, Any]:
+    async def health(_full: bool, _fresh: bool) -> dict[str, Any]:
         return {}
 
     @asynccontextmanager
