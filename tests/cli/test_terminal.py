@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 import claude_mem.cli
-from claude_mem.cli import output, terminal
+from claude_mem.cli import output, steering, terminal
 
 CLIPBOARD = "\x1b]52;c;cm0gLXJm\x07"
 REVERSED = "\u202egpj.exe"
@@ -45,7 +45,7 @@ def test_text_is_shown_without_what_steers(
         out.print(it, style="bold", soft_wrap=not isinstance(it, Table))
     written = re.sub("\x1b\\[[0-9;]*m", "", file.getvalue())
     assert "\x1b[1m" in file.getvalue(), "our own colours stay"
-    assert not output.STEERS.search(written)
+    assert not steering.STEERS.search(written)
     assert written.count(SHOWN) == 2, "a table breaks lines where Python does"
 
 
@@ -60,7 +60,7 @@ def test_lines_and_tabs_and_every_script_stay(
 def test_json_is_whole_and_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     output.emit({"title": STEERING, "项目": "商店"}, lambda _: None, as_json=True)
     line = capsys.readouterr().out
-    assert not output.STEERS.search(line)
+    assert not steering.STEERS.search(line)
     assert json.loads(line) == {"title": STEERING, "项目": "商店"}
     assert "商店" in line
 
@@ -94,7 +94,7 @@ def test_what_was_recorded_is_shown_by_no_command(
     home: Path, monkeypatch: pytest.MonkeyPatch, words: str
 ) -> None:
     found = Cli(home, monkeypatch).run(*words.split())
-    assert not output.STEERS.search(found)
+    assert not steering.STEERS.search(found)
     assert "Question" in found
     if "--json" in words:
         assert "\x1b" in json.dumps(json.loads(found), ensure_ascii=False) or "\\u001b" in found
@@ -103,4 +103,4 @@ def test_what_was_recorded_is_shown_by_no_command(
 @pytest.mark.slow
 def test_what_is_refused_is_shown_without_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = Cli(home, monkeypatch).run("context", "--project", "x\x1b]0;y\x07", code=1)
-    assert not output.STEERS.search(found)
+    assert not steering.STEERS.search(found)

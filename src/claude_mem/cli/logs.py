@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from claude_mem.cli.output import console, escaped, fail
+from claude_mem.cli.output import console, fail
+from claude_mem.cli.steering import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

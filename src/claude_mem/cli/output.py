@@ -6,22 +6,18 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
+from claude_mem.cli.steering import escaped
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 FAILED, USAGE = 1, 2
-# What steers a terminal: control characters (but line end and tab), what turns or embeds a direction of writing, the
-# two separators that some terminals take for line ends. Halves of surrogates, which no terminal's encoding can carry.
-STEERS = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
 
 
 def console(*, stderr: bool = False, soft_wrap: bool = True) -> Console:
@@ -30,11 +26,6 @@ def console(*, stderr: bool = False, soft_wrap: bool = True) -> Console:
     from claude_mem.cli.terminal import PlainConsole
 
     return PlainConsole(stderr=stderr, highlight=False, soft_wrap=soft_wrap)
-
-
-def escaped(line: str) -> str:
-    """A line of JSON with what steers a terminal escaped, which JSON allows and a reader undoes."""
-    return STEERS.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
 
 
 def _print_json(data: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.segment import Segment
 
-from claude_mem.cli.output import STEERS
+from claude_mem.cli.steering import STEERS
 
 
 class PlainConsole(Console):
