@@ -51,6 +51,24 @@ _ORDERS = re.compile(
     re.IGNORECASE,
 )
 
+# One of these is in whatever the expression above matches, if that is ASCII.
+_NEEDED: Final = (
+    "ignore",
+    "disregard",
+    "forget",
+    "override",
+    "bypass",
+    "you are now",
+    "instruction",
+    "prompt",
+    "the user",
+    "fence",
+    "memory block",
+    "claude-mem-context",
+    "from now on",
+    "mcp__",
+)
+
 
 def opening(project: str) -> str:
     """The first line of the fence."""
@@ -68,6 +86,16 @@ def clean(text: str) -> str:
     """Remembered text as one line that cannot be taken for anything but text."""
     shown = text if text.isascii() else unicodedata.normalize("NFC", text)
     shown = tagless(" ".join(visible(shown).split()))
-    shown = _FENCES.sub("'''", shown)
-    shown = _SPOKEN.sub(lambda match: f"{match['who']} -", shown)
-    return _ORDERS.sub(LEFT_OUT, shown)
+    if "```" in shown or "~~~" in shown:
+        shown = _FENCES.sub("'''", shown)
+    if ":" in shown or "\uff1a" in shown:
+        shown = _SPOKEN.sub(lambda match: f"{match['who']} -", shown)
+    return _ORDERS.sub(LEFT_OUT, shown) if _may_order(shown) else shown
+
+
+def _may_order(text: str) -> bool:
+    """Whether the expression, which takes a hundred times as long, could match; what folds to ASCII may hide a word."""
+    if not text.isascii():
+        return True
+    lowered = text.lower()
+    return any(word in lowered for word in _NEEDED)

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from claude_mem.domains.context.interest import (
@@ -38,6 +39,7 @@ SESSIONS: Final = 8  # the latest of a project that are looked at
 FEWEST_HITS, MOST_HITS, TOKENS_A_HIT = 10, 50, 100  # hits looked at: what a budget can hold
 HIT_SESSIONS: Final = 3  # sessions of the best hits, whose digests are looked at too
 LEARNINGS, RULES = 80, 60  # the latest, and of what a person wants always
+_LOOKED_AT = 3  # times as many are analysed
 _PER_HIT, _PER_OUTPUT = 12, 4  # passages: of what was said, of what a tool gave
 _OUTPUT: Final = 0.3  # of the hit's closeness, to what a tool gave: somebody's words say more
 _OUTPUT_HITS: Final = 0.5  # of its relevance, to what its session is about
@@ -238,15 +240,26 @@ class Gathering:
                 reason=f"learned: {row['category']}",
             )
 
+    def _telling(self, cut: Sequence[str], most: int) -> list[tuple[int, str]]:
+        """The passages that speak most of what is wanted, with their places.
+
+        Analysing a long output whole would cost more than the search: of many passages a look for the letters of the
+        words says which are worth it.
+        """
+        numbered = list(enumerate(cut))
+        likely = most * _LOOKED_AT
+        if len(numbered) > likely:
+            worth = self.interest.glance(cut)
+            numbered = sorted(sorted(numbered, key=lambda it: -worth[it[0]])[:likely])
+        numbered.sort(key=lambda it: -self.interest.share(words_of(it[1])))
+        return numbered[:most]
+
     def _of_hit(self, hit: Hit, close: float) -> Iterator[Unit]:
         row = hit.row
         said = hit.ref.kind == "prompt"
         cut = paragraphs(text_of(row)) if said else passages(_given(hit))
-        found = [(self.interest.share(words_of(text)), text) for text in cut]
         most = _PER_HIT if said else _PER_OUTPUT
-        numbered = list(enumerate(found))
-        best = sorted(numbered, key=lambda it: -it[1][0])[:most]
-        for order, (_, text) in best:
+        for order, text in self._telling(list(cut), most):
             yield Unit(
                 kind=hit.ref.kind,
                 id=hit.ref.id,
@@ -277,10 +290,13 @@ def _asks_again(unit: Unit, wanted: frozenset[str]) -> bool:
 def _about_point(section: str, point: Point) -> str:
     """What a point is about; what was found out teaches something only with a cause, a result or a hard word."""
     about = _ABOUT[section]
-    tells = cues.CAUSE.search(point.text) or cues.RESULT.search(point.text)
-    if about == "fact" and not (tells or cues.FAILURE.search(point.text) or hard_words(point.text)):
-        return "done"
-    return about
+    return "done" if about == "fact" and not _teaches(point.text) else about
+
+
+@lru_cache(maxsize=2048)  # the same summaries speak to many prompts
+def _teaches(text: str) -> bool:
+    cues_of = (cues.CAUSE, cues.RESULT, cues.FAILURE)
+    return any(cue.search(text) for cue in cues_of) or bool(hard_words(text))
 
 
 def _said_shares(hit: Hit) -> list[tuple[str, float]]:

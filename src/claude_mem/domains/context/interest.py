@@ -25,6 +25,7 @@ _EXCLUSION = re.compile(r"(?<!\S)-(?=\S)")
 _FALLBACK: Final = 0.5
 FEW_WORDS: Final = 4  # with fewer a prompt is about what is rare in it, or about nothing: "go on"
 _RARE: Final = 0.85  # what few words must come to, where 1 is a word that nobody has
+_SHORT: Final = 4  # letters of a word that is looked for whole
 _ALL, _ALL_PER_WORD = 3.1, 0.185  # what counts as all of it, and of a long prompt
 
 
@@ -35,6 +36,12 @@ class Interest:
     weights: Mapping[str, float]
     enough: float
 
+    def glance(self, texts: Iterable[str]) -> list[float]:
+        """What the words whose letters are in each text are worth: near `share`, at a small part of its cost."""
+        looked_for = [(_beginning(word), weight) for word, weight in self.weights.items()]
+        lowered = [text.lower() for text in texts]
+        return [sum(weight for word, weight in looked_for if word in it) for it in lowered]
+
     def share(self, words: frozenset[str]) -> float:
         """How much of it the words cover, 0..1."""
         if not self.enough:
@@ -44,6 +51,11 @@ class Interest:
         )
         total = sum(self.weights[word] for word in small if word in large)
         return min(total / self.enough, 1.0)
+
+
+def _beginning(word: str) -> str:
+    """What a word's forms have in common: a stem may end in another letter than the word."""
+    return word[:-1] if len(word) > _SHORT and word.isascii() else word
 
 
 @lru_cache(maxsize=2048)  # what a store says of itself comes back with every prompt
