@@ -39,6 +39,7 @@ SESSIONS: Final = 8  # the latest of a project that are looked at
 FEWEST_HITS, MOST_HITS, TOKENS_A_HIT = 10, 50, 100  # hits looked at: what a budget can hold
 HIT_SESSIONS: Final = 3  # sessions of the best hits, whose digests are looked at too
 LEARNINGS, RULES = 80, 60  # the latest, and of what a person wants always
+_ALWAYS_READ = 4  # of the hits, however late it is
 _LOOKED_AT = 3  # times as many are analysed
 _PER_HIT, _PER_OUTPUT = 12, 4  # passages: of what was said, of what a tool gave
 _OUTPUT: Final = 0.3  # of the hit's closeness, to what a tool gave: somebody's words say more
@@ -163,7 +164,9 @@ class Gathering:
             session, title = hit.row.get("session_id"), hit.row.get("session_title")
             if session is not None and session not in self.sessions:
                 self.sessions[session] = SessionLine(session, str(title), hit.row["occurred_at"])
-        for hit in hits:
+        for rank, hit in enumerate(hits):
+            if rank >= _ALWAYS_READ and self._late():
+                break  # the best come first: an answer of these in time, not of all too late
             found_in = self._of_hit(hit, hit.relevance / best)
             self.units += (unit for unit in found_in if not _asks_again(unit, wanted))
         for session_id in sorted(self._of_hits, key=lambda it: -self._of_hits[it])[:HIT_SESSIONS]:
