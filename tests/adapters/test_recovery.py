@@ -294,6 +294,38 @@ def test_the_inbox_is_recovered_too(store: Settings) -> None:
     assert damaged_files(store) == []
 
 
+def all_noise(path: Path) -> None:
+    garbage(*range(1, path.stat().st_size // PAGE + 1))(path)
+
+
+def no_database(path: Path) -> None:
+    path.write_bytes(b"hello" * 500)
+
+
+@pytest.mark.parametrize("hurt", [no_database, all_noise, garbage(1, 2), zero(1, 2, 3, 4)])
+def test_an_unreadable_inbox_is_kept_and_made_anew(
+    store: Settings, whole: Path, hurt: Hurt
+) -> None:
+    """A sound store must not stay down for it, and what it held is called unknown rather than nothing."""
+    hurt(store.inbox)
+    damaged = store.inbox.read_bytes()
+    assert damaged_files(store) == [store.inbox]
+    made = recover(store, store.inbox, quiet)
+    assert Path(made.kept).read_bytes() == damaged
+    assert Path(made.kept).is_relative_to(store.home / "damaged")
+    assert (made.faults, made.rescue.rows) == ([], 0)
+    assert made.rescue.unclaimed == -(-len(damaged) // PAGE)
+    assert damaged_files(store) == []
+    assert count(store.inbox, "inbox") == count(store.inbox, "dead_letters") == 0
+    assert_all_there(whole, store)
+
+
+def test_an_inbox_is_never_taken_for_a_database(store: Settings, whole: Path) -> None:
+    with pytest.raises(NotRecoverable):
+        recover(store, store.database, quiet, source=whole / "inbox.db")
+    assert_all_there(whole, store)
+
+
 def test_what_cannot_be_recovered_changes_nothing(
     store: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

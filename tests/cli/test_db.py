@@ -281,6 +281,41 @@ def test_an_empty_file_is_called_empty(home: Path) -> None:
     assert "0 bytes" in said["error"]
 
 
+def no_database(path: Path) -> None:
+    path.write_bytes(b"hello" * 500)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_an_unreadable_inbox_is_made_anew_beside_a_sound_database(home: Path, lost: bool) -> None:
+    no_database(home / "inbox.db")
+    if lost:  # then only the inbox is damaged: the database is not there
+        (home / "claude-mem.db").unlink()
+    before = () if lost else rows_of(home / "claude-mem.db", "prompts")
+    shown = run("recover", "--yes", width=200)
+    assert "is not known" in shown
+    [kept] = (home / "damaged").glob("*/inbox.db")
+    assert str(kept) in shown
+    if not lost:
+        assert told("check")["ok"] is True
+        assert rows_of(home / "claude-mem.db", "prompts") == before
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_of_an_unreadable_database_the_way_back_is_one_that_is_there(
+    home: Path, copied: bool
+) -> None:
+    no_database(home / "claude-mem.db")
+    copy = home / "backups" / "claude-mem-0003-1790000000000.db"
+    if copied:
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(b"x")
+    said = told("recover", code=1)
+    assert said["code"] == "NOT_RECOVERABLE"
+    assert str(home / "claude-mem.db") in said["error"]
+    assert (str(copy) in said["next_step"]) is copied
+    assert ("claude-mem import" in said["next_step"]) is not copied
+
+
 def test_copies_go_after_a_yes(home: Path, whole: Path) -> None:
     path = home / "claude-mem.db"
     zero(1)(path)

@@ -21,6 +21,7 @@ import sqlean
 from claude_mem.adapters.sqlite import check, orphans, recovery
 from claude_mem.adapters.sqlite.connection import OPTIMIZE, make_engine
 from claude_mem.adapters.sqlite.inbox import SqliteInbox
+from claude_mem.adapters.sqlite.pages import DEFAULT_PAGE_SIZE
 from claude_mem.adapters.sqlite.recovery import DamagedFile, Rescue
 from claude_mem.app import migrate
 from claude_mem.app.migrations import HEAD
@@ -35,7 +36,8 @@ from claude_mem.kernel.ids import new_id
 Say = Callable[[str, int, int], None]  # what is done, how far, of how much
 DERIVED_PREFIX = "search_"
 _NOT_COPIED = ("alembic_version", "schema_info")
-_OURS = ("ingested_events", "natural_keys", "change_journal", "inbox", "dead_letters")
+_DATABASE_OF_OURS = ("ingested_events", "natural_keys", "change_journal")
+_INBOX_OF_OURS = ("inbox", "dead_letters")
 _ROOM = 1.5  # of the damaged file's size: the new one, and what indexes and logs need meanwhile
 
 
@@ -46,7 +48,7 @@ class NothingToRecover(MemError):  # noqa: N818 - named for what is the case
 
 
 class NotRecoverable(MemError):  # noqa: N818
-    """Nothing of ours can be read in the file."""
+    """Nothing of ours can be read in the database."""
 
     code = "NOT_RECOVERABLE"
 
@@ -75,7 +77,8 @@ def damaged_files(settings: Settings) -> list[Path]:
 def recover(settings: Settings, path: Path, say: Say, *, source: Path | None = None) -> Recovered:
     """Make the store's file `path` anew from itself, or from `source` (a damaged file that was kept).
 
-    Raises ForeignDatabase, NewerDatabase, NotRecoverable, StoreFull; then nothing has changed.
+    An inbox in which nothing can be read is made anew empty. Raises ForeignDatabase, NewerDatabase, NotRecoverable,
+    StoreFull; then nothing has changed.
     """
     source = source or path
     _refuse_foreign(source)
@@ -84,8 +87,12 @@ def recover(settings: Settings, path: Path, say: Say, *, source: Path | None = N
     _remove(new)
     try:
         with recovery.opened(source, lambda done, of: say("Reading pages", done, of)) as damaged:
-            _need_rows(damaged, settings, path)
+            known = _has_ours(damaged, settings, path, source)
             made = _make(settings, path, new, damaged, say)
+        if not known:
+            # An inbox is what passes through: better none of it than a sound store that does not start. Each of its
+            # pages may have held an event.
+            made.rescue.unclaimed = -(-source.stat().st_size // DEFAULT_PAGE_SIZE)
         made.faults = check.file_faults(new)
         kept = _swap(path, new, settings.home)
     except BaseException:
@@ -95,11 +102,13 @@ def recover(settings: Settings, path: Path, say: Say, *, source: Path | None = N
     return made
 
 
-def _need_rows(damaged: DamagedFile, settings: Settings, path: Path) -> None:
-    if not damaged.has_tables(_OURS) and not _has_rows(damaged, settings, path):
-        raise NotRecoverable(
-            f"nothing of ours can be read in it: restore a copy, if there is one, from {settings.home / 'backups'}"
-        )
+def _has_ours(damaged: DamagedFile, settings: Settings, path: Path, source: Path) -> bool:
+    """Whether anything of ours can be read. Raises NotRecoverable where a database holds nothing of it."""
+    tables = _DATABASE_OF_OURS if path == settings.database else _INBOX_OF_OURS
+    found = damaged.has_tables(tables) or _has_rows(damaged, settings, path)
+    if not found and path == settings.database:
+        raise NotRecoverable(f"nothing of ours can be read in {source}")
+    return found
 
 
 def _has_rows(damaged: DamagedFile, settings: Settings, path: Path) -> bool:

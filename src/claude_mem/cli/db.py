@@ -6,6 +6,7 @@ stopped; then the command stops it, after a yes, and starts it again. Hooks spoo
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -32,7 +33,6 @@ _NEXT = {
     "WORKER_RUNS": "run it again with --yes, which stops the worker for the time; or: claude-mem stop",
     "STORE_FULL": "free some disk space and try again",
     "NOTHING_TO_RECOVER": "claude-mem db check",
-    "NOT_RECOVERABLE": "copy a file of backups/ over claude-mem.db, then: claude-mem start",
     "VERSION_REQUIRED": "upgrade the program",
     "UNAVAILABLE": "claude-mem db check",
 }
@@ -138,11 +138,11 @@ def recover(
     from claude_mem.app import recover as recovering
     from claude_mem.cli import db_show
 
-    settings = _settings(as_json=as_json)
+    settings = _settings(as_json=as_json, inbox_will_do=True)
     with _explained(as_json), _told(as_json) as say:
         say("Checking", 0, 0)
         damaged = [settings.database] if source else recovering.damaged_files(settings)
-        if not damaged and not settings.database.stat().st_size:
+        if not damaged and settings.database.exists() and not settings.database.stat().st_size:
             said = "claude-mem.db is empty (0 bytes): there is nothing in it to read, and the next start makes it anew"
             raise recovering.NothingToRecover(
                 f"{said}; if memory is missing, copy a file of backups/ over it"
@@ -334,11 +334,11 @@ def _client(settings: Settings, *, as_json: bool) -> Any:
     return made
 
 
-def _settings(*, as_json: bool) -> Settings:
+def _settings(*, as_json: bool, inbox_will_do: bool = False) -> Settings:
     from claude_mem.cli.start import load_settings
 
     settings = load_settings(as_json=as_json)
-    if not settings.database.exists():
+    if not settings.database.exists() and not (inbox_will_do and settings.inbox.exists()):
         fail(
             f"there is no database in {settings.home} yet",
             "claude-mem start, or set CLAUDE_MEM_HOME to the right folder",
@@ -359,11 +359,22 @@ def _explained(as_json: bool) -> Iterator[None]:
     try:
         yield
     except MemError as error:
-        step = _NEXT.get(error.code, "claude-mem doctor")
-        fail(error.message, step, code=error.code, as_json=as_json)
+        step = _way_back() if error.code == "NOT_RECOVERABLE" else _NEXT.get(error.code)
+        fail(error.message, step or "claude-mem doctor", code=error.code, as_json=as_json)
     except (DBAPIError, Error) as error:
         said = f"the database refused: {getattr(error, 'orig', None) or error}"
         fail(said, "claude-mem db check", code="UNAVAILABLE", as_json=as_json)
+
+
+def _way_back() -> str:
+    """What is left where a database cannot be read at all."""
+    from claude_mem.app.copies import of_migrations
+    from claude_mem.hook.home import default_home
+
+    made = of_migrations(default_home())
+    if made:
+        return f"copy {shlex.quote(str(made[0]))} over claude-mem.db, then: claude-mem start"
+    return "move claude-mem.db away, then: claude-mem start; claude-mem import brings back what transcripts hold"
 
 
 def _told(as_json: bool) -> Any:
