@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from servers import NoServer, PostgresServer, Urls, postgres_server
 
 from claude_mem.app.build import System, build_local
 from claude_mem.app.settings import load
@@ -44,3 +45,23 @@ async def system(private_home: Path) -> AsyncIterator[System]:
     yield made
     await made.inbox.close()
     await database.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL of this test process, started by the first test that asks for it."""
+    try:
+        with postgres_server() as server:
+            yield server
+    except NoServer as missing:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"no PostgreSQL for tests: {missing}")
+
+
+@pytest.fixture
+def postgres_urls(postgres: PostgresServer) -> Iterator[Urls]:
+    """A database of this test's own, at the newest schema: its addresses, by role."""
+    urls = postgres.database()
+    yield urls
+    postgres.drop(urls)

@@ -182,6 +182,8 @@ def _learnings() -> None:
 
 
 def _search_documents() -> None:
+    # On SQLite the number is the row id that FTS5 knows it by; elsewhere each tenant counts for itself.
+    key = ("id",) if op.get_context().dialect.name == "sqlite" else ("enterprise_id", "id")
     op.create_table(
         "search_documents",
         sa.Column("id", NUMBER, nullable=False),
@@ -198,7 +200,7 @@ def _search_documents() -> None:
         sa.Column("length_body", sa.Integer(), nullable=False),
         sa.Column("tokens_title", sa.Text(), nullable=False),
         sa.Column("tokens_body", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
+        sa.PrimaryKeyConstraint(*key),
         sa.UniqueConstraint("enterprise_id", "kind", "entity_id"),
     )
 
