@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from servers import NoServer, PostgresServer, Urls, postgres_server
 
 from claude_mem.app.build import System, build_local
 from claude_mem.app.settings import load
 from claude_mem.domains.access import service as access
 from claude_mem.kernel.scope import local_scope
+from servers import NoServer, PostgresServer, Urls, postgres_server
 
 
 @pytest.fixture

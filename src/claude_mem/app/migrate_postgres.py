@@ -1,7 +1,7 @@
-"""Bringing a PostgreSQL database to this program's schema: `claude-mem db upgrade`, run by its owner, never by a replica.
+"""Bringing a PostgreSQL database to this program's schema: run by its owner, never by a replica.
 
-The tables come from the same migrations as SQLite's. What PostgreSQL alone has (rights, row-level security, functions) is
-SQL that may run any number of times, in `adapters/postgres/schema`, and runs after every upgrade. All of it is one
+The tables come from the same migrations as SQLite's. What PostgreSQL alone has (rights, row-level security, functions)
+is SQL that may run any number of times, in `adapters/postgres/schema`, and runs after every upgrade. All of it is one
 transaction under a lock: others see the old schema or the new one, and two upgrades run one after the other.
 """
 
