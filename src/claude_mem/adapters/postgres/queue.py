@@ -3,9 +3,9 @@
 Every statement runs under row-level security as the tenant whose job it is. Only a claim acts before a tenant is known:
 the function `claim_tasks` leases, and gives back ids and tenants; the jobs are then read as their tenants.
 
-A lease belongs to a worker. Who lost it changes nothing any more: what another worker made of the job meanwhile stays. A
-job re-armed while it runs keeps its lease until it ends, so that it never runs twice at once, and each claim
-prolongs the leases of what its worker is busy with.
+A lease belongs to a worker. Who lost it changes nothing any more: what another worker made of the job meanwhile stays.
+A job re-armed while it runs keeps its lease until it ends, so that it never runs twice at once, and each claim prolongs
+the leases of what its worker is busy with.
 """
 
 from __future__ import annotations
@@ -107,17 +107,16 @@ class PostgresQueue:
             "limit": limit,
         }
         leased = [(row[0], row[1]) for row in tx.exec_driver_sql(_CLAIM, values)]
-        found: dict[str, Job] = {}
+        found: dict[tuple[str, str], Job] = {}
         for enterprise in sorted({enterprise for enterprise, _ in leased}):
             ids = [key for owner, key in leased if owner == enterprise]
             with _as_tenant(tx, enterprise):
                 rows = tx.exec_driver_sql(_READ, (enterprise, ids)).all()
-            for row in rows:
-                payload = orjson.loads(row[3])
-                found[row[0]] = LeasedJob(
-                    *(enterprise, row[0], row[1], row[2], payload, row[4], row[5], worker)
+            for key, kind, name, payload, attempt, most in rows:
+                found[enterprise, key] = LeasedJob(
+                    enterprise, key, kind, name, orjson.loads(payload), attempt, most, worker
                 )
-        return [found[key] for _, key in leased]
+        return [found[lease] for lease in leased]
 
     def complete(self, tx: Tx, job: Job) -> None:
         """See the port."""
@@ -161,7 +160,10 @@ class PostgresQueue:
             " WHERE enterprise_id = %s AND status = 'dead' ORDER BY completed_at DESC, id DESC LIMIT %s",
             (scope.enterprise_id, limit),
         ).all()
-        return [DeadJob(*row[:5], at=_epoch_ms(row[5])) for row in rows]
+        return [
+            DeadJob(key, kind, name, attempts, error, _epoch_ms(at))
+            for key, kind, name, attempts, error, at in rows
+        ]
 
     def revive(self, scope: Scope, tx: Tx) -> int:
         """See the port."""
