@@ -184,6 +184,67 @@ def test_lost_sessions_and_their_indexes_keep_their_content(store: Settings, who
     )
 
 
+LEARNING = (
+    "INSERT INTO learnings (enterprise_id, id, project_id, session_id, category, title, description,"
+    " context_json, examples_json, tags_json, confidence_score, usage_count, source_session_ids,"
+    " is_verified, is_deleted, version, created_at, updated_at, occurred_at)"
+    " SELECT enterprise_id, 'learned-' || id, project_id, id, 'general', 'Title', 'A description', '{}',"
+    " '[]', '[]', 0.5, 0, '[]', 0, 0, 1, 1, 1, started_at FROM sessions"
+)
+SOURCE = (
+    "INSERT INTO learning_sources (enterprise_id, learning_id, session_id, title, description,"
+    " context_json, examples_json, tags_json, refs_json, confidence_score, importance_score, occurred_at)"
+    " SELECT enterprise_id, id, session_id, title, description, '{}', '[]', '[]', '[]', 0.5, 0.5, occurred_at"
+    " FROM learnings"
+)
+
+
+def edit(path: Path, *statements: str) -> None:
+    raw = sqlean.connect(str(path), isolation_level=None)
+    raw.execute("PRAGMA foreign_keys=OFF")
+    for statement in statements:
+        raw.execute(statement)
+    raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    raw.close()
+
+
+def test_links_to_what_is_lost_go_with_it(store: Settings) -> None:
+    """Else `db check` names them for ever, and recovering again mends nothing."""
+    edit(store.database, LEARNING, SOURCE)
+    before = count(store.database, "learning_sources")
+    made = mend(store, zero(*pages_of(store.database, "learnings")))
+    assert before == made.stand_ins["loose_keys"] > 0
+    assert count(store.database, "learning_sources") == 0
+
+
+def test_links_that_an_earlier_recovery_left_go_too(store: Settings) -> None:
+    edit(store.database, LEARNING, SOURCE, "DELETE FROM learnings WHERE rowid % 2")
+    left = count(store.database, "learnings")
+    recover(store, store.database, quiet)
+    with check.read_only(store.database) as raw:
+        assert check.foreign_keys(raw) == {}
+    assert count(store.database, "learnings") == count(store.database, "learning_sources") == left
+
+
+@pytest.mark.parametrize("with_content", [True, False])
+def test_learnings_whose_sessions_are_lost_are_found_again(
+    store: Settings, with_content: bool
+) -> None:
+    path = store.database
+    edit(path, LEARNING, SOURCE)
+    projects = selected(path, "SELECT id, project_id FROM sessions")
+    lost = ["sessions", "sqlite_autoindex_sessions_1", "sqlite_autoindex_sessions_2"]
+    lost += ["ix_sessions_project", "ix_sessions_recent"]
+    if not with_content:
+        lost += ["prompts", "observations", "code_changes"]
+    made = mend(store, zero(*(number for name in lost for number in pages_of(path, name))))
+    assert made.stand_ins["sessions"] == len(projects)
+    assert count(path, "learnings") == count(path, "learning_sources") == len(projects)
+    assert selected(path, "SELECT id, project_id FROM sessions") == projects
+    query = "SELECT count(*) FROM search_documents WHERE kind = 'learning'"
+    assert selected(path, query) == {(len(projects),)}
+
+
 def test_what_was_freed_does_not_come_back(store: Settings) -> None:
     raw = sqlean.connect(str(store.database), isolation_level=None)
     raw.execute("PRAGMA foreign_keys=OFF")

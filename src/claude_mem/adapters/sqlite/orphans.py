@@ -23,14 +23,22 @@ _ORGANISATION = {
 _AGENT = "recovered"
 _TITLE = "Recovered session"
 _MADE = orjson.dumps({"recovered": True}).decode()
-_LOST_SESSIONS = (
-    "SELECT enterprise_id, session_id, min(occurred_at), max(occurred_at), sum(is_prompt), sum(is_seen),"
-    " max(sequence) FROM ("
-    " SELECT enterprise_id, session_id, occurred_at, 1 AS is_prompt, 0 AS is_seen, sequence_num AS sequence"
+_NAMED_BY_CONTENT = (
+    "SELECT enterprise_id, session_id, occurred_at, 1 AS is_prompt, 0 AS is_seen, sequence_num AS sequence"
     " FROM prompts"
     " UNION ALL SELECT enterprise_id, session_id, occurred_at, 0, 1, 0 FROM observations"
     " UNION ALL SELECT enterprise_id, session_id, occurred_at, 0, 0, 0 FROM code_changes"
-    " UNION ALL SELECT enterprise_id, session_id, occurred_at, 0, 0, 0 FROM summaries) AS content"
+    " UNION ALL SELECT enterprise_id, session_id, occurred_at, 0, 0, 0 FROM summaries"
+)
+# A learning is found, shown and forgotten by the session that says it: without it, it would lie there unseen.
+_NAMED_BY_LEARNINGS = (
+    " UNION ALL SELECT enterprise_id, session_id, coalesce(occurred_at, created_at), 0, 0, 0 FROM learnings"
+    " WHERE session_id IS NOT NULL"
+    " UNION ALL SELECT enterprise_id, session_id, occurred_at, 0, 0, 0 FROM learning_sources"
+)
+_LOST_SESSIONS = (
+    "SELECT enterprise_id, session_id, min(occurred_at), max(occurred_at), sum(is_prompt), sum(is_seen),"
+    " max(sequence) FROM ({named}) AS content"
     " WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.enterprise_id = content.enterprise_id"
     " AND s.id = content.session_id) GROUP BY enterprise_id, session_id"
 )
@@ -41,13 +49,20 @@ _LOST_PROJECTS = (
     " WHERE NOT EXISTS (SELECT 1 FROM projects p WHERE p.enterprise_id = named.enterprise_id"
     " AND p.id = named.project_id)"
 )
-_CONTENT = ("prompts", "observations", "code_changes", "summaries")
-_HANGING_ON_SESSIONS = (
-    "SELECT t.name FROM pragma_table_list t JOIN pragma_foreign_key_list(t.name) f"
-    " WHERE t.schema = 'main' AND t.type = 'table' AND f.\"table\" = 'sessions' AND f.\"from\" = 'session_id'"
+_HAS_SOURCES = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'learning_sources'"
+_REFERENCES = (
+    'SELECT t.name, f.id, f."table", f."from", f."to" FROM pragma_table_list t'
+    " JOIN pragma_foreign_key_list(t.name) f WHERE t.schema = 'main' AND t.type = 'table'"
+    " ORDER BY t.name, f.id, f.seq"
 )
 _PROJECT_OF_CHANGES = (
     "SELECT project_id FROM code_changes WHERE enterprise_id = ? AND session_id = ? LIMIT 1"
+)
+_PROJECT_OF_LEARNINGS = (
+    "SELECT l.project_id FROM learnings l JOIN learning_sources s ON s.enterprise_id = l.enterprise_id"
+    " AND s.learning_id = l.id WHERE s.enterprise_id = ? AND s.session_id = ? AND l.project_id IS NOT NULL"
+    " UNION ALL SELECT project_id FROM learnings WHERE enterprise_id = ? AND session_id = ?"
+    " AND project_id IS NOT NULL LIMIT 1"
 )
 
 
@@ -55,9 +70,11 @@ def mend(raw: Raw, damaged: DamagedFile, now: int, new_id: str) -> dict[str, int
     """Add the stand-ins to the open new file; how many of each. `new_id` names the project of the homeless."""
     raw.execute("BEGIN IMMEDIATE")
     _clear_half_an_organisation(raw)
+    # What a learning that is lost was told by must not call for a session.
+    loose = _drop_dangling(raw, {*_ORGANISATION, "sessions", "projects"})
     sessions = _mend_sessions(raw, damaged, now, new_id)
     projects = _mend_projects(raw, damaged, now)
-    loose = _drop_loose(raw)
+    loose += _drop_dangling(raw, set(_ORGANISATION))
     raw.execute("COMMIT")
     return {"sessions": sessions, "projects": projects, "loose_keys": loose}
 
@@ -74,7 +91,9 @@ def _clear_half_an_organisation(raw: Raw) -> None:
 
 
 def _mend_sessions(raw: Raw, damaged: DamagedFile, now: int, new_id: str) -> int:
-    lost = raw.execute(_LOST_SESSIONS).fetchall()
+    learns = raw.execute(_HAS_SOURCES).fetchone() is not None  # older revisions do not
+    named = _NAMED_BY_CONTENT + (_NAMED_BY_LEARNINGS if learns else "")
+    lost = raw.execute(_LOST_SESSIONS.format(named=named)).fetchall()
     known = _by_id(damaged.index_entries(raw, "sessions")) if lost else {}
     for enterprise, session, first, last, prompts, observations, sequence in lost:
         found = known.get(session, {})
@@ -85,7 +104,7 @@ def _mend_sessions(raw: Raw, damaged: DamagedFile, now: int, new_id: str) -> int
                 "enterprise_id": enterprise,
                 "id": session,
                 "project_id": found.get("project_id")
-                or _project_of(raw, enterprise, session)
+                or _project_of(raw, enterprise, session, learns=learns)
                 or new_id,
                 "user_id": LOCAL_USER,
                 "agent": found.get("agent") or _AGENT,
@@ -127,26 +146,40 @@ def _mend_projects(raw: Raw, damaged: DamagedFile, now: int) -> int:
     return len(lost)
 
 
-def _drop_loose(raw: Raw) -> int:
-    """Keys and marks of sessions nothing else is left of."""
+def _drop_dangling(raw: Raw, kept: set[str]) -> int:
+    """Rows whose parent is lost, as keys, marks and links are; not those of parents in `kept`. How many."""
+    references = [it for it in _references(raw) if it[1] not in kept]
     gone = 0
-    for (table,) in raw.execute(_HANGING_ON_SESSIONS).fetchall():
-        if table in _CONTENT:
-            continue
-        cursor = raw.execute(
-            f"DELETE FROM {table} WHERE NOT EXISTS (SELECT 1 FROM sessions s"  # noqa: S608 - our schema's names
-            f" WHERE s.enterprise_id = {table}.enterprise_id AND s.id = {table}.session_id)"
-        )
-        gone += cursor.rowcount
-    return gone
+    while True:  # what goes may have been somebody's parent
+        before = gone
+        for table, parent, columns in references:
+            named = " AND ".join(f'child."{name}" IS NOT NULL' for name, _ in columns)
+            same = " AND ".join(f'parent."{to}" = child."{name}"' for name, to in columns)
+            cursor = raw.execute(
+                f'DELETE FROM "{table}" AS child WHERE {named} AND NOT EXISTS'  # noqa: S608 - our schema's names
+                f' (SELECT 1 FROM "{parent}" AS parent WHERE {same})'
+            )
+            gone += cursor.rowcount
+        if gone == before:
+            return gone
+
+
+def _references(raw: Raw) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    """Every foreign key: (table, its parent, pairs of columns)."""
+    found: dict[tuple[str, int], tuple[str, str, list[tuple[str, str]]]] = {}
+    for table, number, parent, name, to in raw.execute(_REFERENCES):
+        found.setdefault((table, number), (table, parent, []))[2].append((name, to))
+    return list(found.values())
 
 
 def _by_id(entries: dict[int, dict[str, object]]) -> dict[str, dict[str, Any]]:
     return {str(entry["id"]): entry for entry in entries.values() if "id" in entry}
 
 
-def _project_of(raw: Raw, enterprise: str, session: str) -> str | None:
+def _project_of(raw: Raw, enterprise: str, session: str, *, learns: bool) -> str | None:
     row = raw.execute(_PROJECT_OF_CHANGES, (enterprise, session)).fetchone()
+    if row is None and learns:
+        row = raw.execute(_PROJECT_OF_LEARNINGS, (enterprise, session) * 2).fetchone()
     return str(row[0]) if row else None
 
 
