@@ -23,10 +23,12 @@ from claude_mem.domains.context.interest import (
 )
 from claude_mem.domains.context.model import Ask, SessionLine, Unit
 from claude_mem.domains.context.passages import LONGEST, WHOLE, paragraphs, passages, shorten
+from claude_mem.domains.context.selection import ALIKE, CONTAINED
 from claude_mem.domains.intelligence import cues
 from claude_mem.domains.intelligence.cues import hard_words
 from claude_mem.domains.intelligence.digest import covers_of
 from claude_mem.domains.intelligence.model import SECTIONS, Digest, Point
+from claude_mem.domains.intelligence.notes import SAVED, is_note
 from claude_mem.domains.memory import service as memory
 from claude_mem.domains.memory.model import EntityRef
 from claude_mem.domains.retrieval.model import Filters, Hit, Query
@@ -128,6 +130,7 @@ class Gathering:
             self.units += self._of_digest(told)
         if not self._late():
             self.units += self._learned()
+        self.units = _without_echoes(self.units)
 
     def _late(self) -> bool:
         return time.monotonic() > self._ask.until
@@ -266,7 +269,7 @@ class Gathering:
             yield Unit(
                 kind=hit.ref.kind,
                 id=hit.ref.id,
-                about="passage",
+                about=_about_hit(hit),
                 text=shorten(text, WHOLE if said else LONGEST),
                 order=order,
                 lead=_lead(hit),
@@ -290,9 +293,29 @@ def _asks_again(unit: Unit, wanted: frozenset[str]) -> bool:
     return len(words & wanted) >= _REPEATED * len(words)
 
 
+def _without_echoes(units: Sequence[Unit]) -> list[Unit]:
+    """Without what a model saved that says what a person's rule does: of two alike the newer one would be told."""
+    rules = [words_of(unit.text) for unit in units if unit.about == "preference"]
+    return [it for it in units if it.about != "saved" or not _says_one_of(it.text, rules)]
+
+
+def _says_one_of(text: str, rules: Iterable[frozenset[str]]) -> bool:
+    words = words_of(text)
+    for rule in rules:
+        common = len(words & rule)
+        if common >= min(CONTAINED * min(len(words), len(rule)), ALIKE * len(words | rule)):
+            return True
+    return False
+
+
 def _about_point(section: str, point: Point) -> str:
-    """What a point is about; what was found out teaches something only with a cause, a result or a hard word."""
+    """What a point is about; what was found out teaches something only with a cause, a result or a hard word.
+
+    A preference rests on a person's prompt; one that rests on anything else was saved by a model.
+    """
     about = _ABOUT[section]
+    if about == "preference" and any(ref.kind != "prompt" for ref in point.refs):
+        return "saved"
     return "done" if about == "fact" and not _teaches(point.text) else about
 
 
@@ -360,10 +383,16 @@ def _headline(told: _Told) -> str:
 
 
 def _about(row: Row) -> str:
-    """A rule is one whatever it is about."""
-    if "preference" in (row["tags_json"] or ()):
-        return "preference"
+    """A rule is one whatever it is about; what a model saved as one is not the user's word."""
+    tags = row["tags_json"] or ()
+    if "preference" in tags:
+        return "saved" if SAVED in tags else "preference"
     return _LEARNED.get(row["category"], "fact")
+
+
+def _about_hit(hit: Hit) -> str:
+    saved = hit.ref.kind == "observation" and is_note(hit.row)
+    return "saved" if saved and hit.row["source_tool"] == "preference" else "passage"
 
 
 def _said(row: Row) -> str:

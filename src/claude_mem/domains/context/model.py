@@ -36,6 +36,7 @@ IMPORTANCE: Final[dict[str, tuple[MemoryType, float]]] = {
     "task": ("working", 1.0),
     "open": ("episodic", 0.9),
     "preference": ("semantic", 1.0),
+    "saved": ("semantic", 0.8),
     "decision": ("semantic", 0.9),
     "fix": ("procedural", 0.8),
     "practice": ("procedural", 0.7),

@@ -18,6 +18,7 @@ from claude_mem.domains.context.tokens import estimate
 from claude_mem.domains.memory.recent import short_id
 
 RULES_HEADING: Final = "Rules the user stated"
+SAVED_HEADING: Final = "Saved by an assistant"
 GET_TOOL: Final = "mcp__claude-mem__get"
 SEARCH_TOOL: Final = "mcp__claude-mem__search"
 # Heading -> what stands under it. In this order, because the first 2 KB may be all that is read.
@@ -26,6 +27,7 @@ SECTIONS: Final[tuple[tuple[str, frozenset[str]], ...]] = (
     ("Open", frozenset({"open"})),
     ("Agreed", frozenset({"decision"})),
     ("Learned", frozenset({"fix", "practice", "fact", "passage"})),
+    (SAVED_HEADING, frozenset({"saved"})),
     ("Recent sessions", frozenset({"session", "request", "done", "file"})),
 )
 FRAME_TOKENS: Final = 95  # of everything but the units and the headings of sessions
@@ -120,9 +122,12 @@ def _recent(frame: Frame, items: Sequence[Scored]) -> Iterable[str]:
 
 
 def _by_session(frame: Frame, items: Sequence[Scored]) -> Iterable[str]:
+    """Under the sessions they are of; but what a model saved as a preference is told as just that."""
+    saved = [one for one in items if one.unit.about == "saved"]
     groups: dict[str, list[Scored]] = {}
     for one in sorted(items, key=lambda it: -it.score):
-        groups.setdefault(one.unit.session_id or "", []).append(one)
+        if one.unit.about != "saved":
+            groups.setdefault(one.unit.session_id or "", []).append(one)
     for session_id, mine in sorted(groups.items(), key=lambda it: -max(o.score for o in it[1])):
         line = frame.sessions.get(session_id)
         if line is not None:
@@ -133,6 +138,8 @@ def _by_session(frame: Frame, items: Sequence[Scored]) -> Iterable[str]:
             yield "## Learned"
         for units in _merged(mine):
             yield _line(units, "", with_id=line is None or units[0].kind in _CUT)
+    if saved:
+        yield from _by_section(frame, saved)
 
 
 def _merged(items: Sequence[Scored]) -> Iterable[list[Unit]]:

@@ -14,11 +14,13 @@ from claude_mem.domains.intelligence.model import Finding, Point
 from claude_mem.domains.intelligence.sentences import LONGEST, clean, clip
 from claude_mem.domains.memory.model import EntityRef
 
-Row = dict[str, Any]
+Row = Mapping[str, Any]
 SAVED: Final = "saved"  # the tag of learnings that were saved on purpose
 _TITLE, _DESCRIPTION = 100, 2_000  # characters
 _CONFIDENCE, _IMPORTANCE = 0.95, 0.95
 _TOLD: Final = 24  # notes of a session that its summary names
+# Never the fingerprint of what a person said, in whatever words: it would take the rule's place.
+_STAMPS: Final[Mapping[str, str]] = {"preference": "saved preference"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def _finding(row: Row) -> Finding:
         category=_KINDS[kind].category,
         title=clip(said, _TITLE),
         description=clip(said, _DESCRIPTION),
-        fingerprint=fingerprint(kind, said),
+        fingerprint=fingerprint(_STAMPS.get(kind, kind), said),
         refs=(EntityRef("observation", row["id"]),),
         occurred_at=row["occurred_at"],
         confidence=_CONFIDENCE,

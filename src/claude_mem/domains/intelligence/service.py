@@ -6,6 +6,7 @@ again at any time, after any crash, with the same outcome.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -119,28 +120,35 @@ def _quality(found: Digest) -> float:
 
 
 def _learnings(scope: Scope, tx: Tx, found: Digest) -> list[NewLearning]:
-    known: dict[str, list[tuple[frozenset[str], str]]] = {}
+    known: dict[tuple[str, bool], list[tuple[frozenset[str], str]]] = {}
     learnings: dict[str, NewLearning] = {}
     for finding in found.findings:
-        if finding.category not in known:
-            known[finding.category] = _known(scope, tx, found.project_id, finding.category)
+        # A person's rule is compared with rules only: no note, saved by whomever, takes its place.
+        kind = (finding.category, _is_rule(finding.tags))
+        if kind not in known:
+            known[kind] = _known(scope, tx, found.project_id, *kind)
         if SAVED in finding.tags:  # in the words it was saved in; talk of the same goes with it
             words = essence(_compared(finding.title, finding.description, finding.category))
-            known[finding.category].insert(0, (words, finding.fingerprint))
+            known[kind].insert(0, (words, finding.fingerprint))
         else:
-            same = _same(finding, known[finding.category])
+            same = _same(finding, known[kind])
             finding = replace(finding, fingerprint=same or finding.fingerprint)
         learnings.setdefault(finding.fingerprint, _learning(found, finding))
     return list(learnings.values())
 
 
+def _is_rule(tags: Sequence[str]) -> bool:
+    return "preference" in tags and SAVED not in tags
+
+
 def _known(
-    scope: Scope, tx: Tx, project_id: str, category: str
+    scope: Scope, tx: Tx, project_id: str, category: str, are_rules: bool
 ) -> list[tuple[frozenset[str], str]]:
     rows = memory.learnings(scope, tx, project_id, category=category, limit=_COMPARED)
     return [
         (essence(_compared(row["title"], row["description"], category)), row["fingerprint"])
         for row in rows
+        if _is_rule(row["tags_json"]) is are_rules
     ]
 
 
