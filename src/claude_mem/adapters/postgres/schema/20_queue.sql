@@ -43,9 +43,16 @@ GRANT EXECUTE ON FUNCTION public.claim_tasks TO :"runtime";
 -- make one; for that moment only.
 GRANT SELECT (enterprise_id, id, priority, status, run_at, lease_until, worker_id, retry_count),
   UPDATE (status, worker_id, lease_until, started_at, retry_count) ON public.task_queue TO :"definer";
-GRANT USAGE, CREATE ON SCHEMA public TO :"definer";
+GRANT CREATE ON SCHEMA public TO :"definer";
 ALTER FUNCTION public.claim_tasks OWNER TO :"definer";
 REVOKE CREATE ON SCHEMA public FROM :"definer";
 
--- The order in which jobs are claimed, so that a claim costs the same however many wait.
-CREATE INDEX IF NOT EXISTS ix_task_next ON public.task_queue (priority DESC, run_at, id) WHERE status = 'pending';
+-- The order in which jobs are claimed, so that a claim costs the same however many wait. Asked for first, because to make
+-- an index keeps writers out even where it is there already.
+DO $$
+BEGIN
+  IF to_regclass('public.ix_task_next') IS NULL THEN
+    CREATE INDEX ix_task_next ON public.task_queue (priority DESC, run_at, id) WHERE status = 'pending';
+  END IF;
+END
+$$;
