@@ -5,7 +5,8 @@
 A worker takes in generated events until they make N observations, and works off its jobs. Then new sessions begin and
 are prompted, each event through the installed hook file as the client would start it; a round also starts the bare
 interpreter, which no hook can be faster than. Times are those of the whole process. `given` is the share of answers
-that carried context: a late one carries none.
+that carried context: a late one carries none. A prompt comes a moment after its session began, as from a person who
+types; "at once" are prompts that follow without one, as a script's do, while the worker is still busy with the beginning.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from claude_mem.hook.interpreter import choose
 from claude_mem.kernel.ids import new_id
 
 TARGETS = {"SessionStart": 150.0, "UserPromptSubmit": 60.0}  # ms, p95
+_AT_ONCE = "UserPromptSubmit at once"
+_TYPING_S = 0.5
 _BATCH = 500
 _PER_OBSERVATION = 20 / 18  # events: two of twenty are a prompt and a reply
 _PATIENCE = 1_800.0
@@ -77,7 +80,7 @@ def bare(python: str) -> float:
 def measure(observations: int, runs: int) -> dict[str, Any]:
     """Times by event."""
     generator = Generator(seed=5)
-    found: dict[str, list[tuple[float, bool]]] = {name: [] for name in TARGETS}
+    found: dict[str, list[tuple[float, bool]]] = {name: [] for name in (*TARGETS, _AT_ONCE)}
     interpreter: list[float] = []
     python = choose().path
     with Site(None, log_level="warning") as site:
@@ -89,10 +92,14 @@ def measure(observations: int, runs: int) -> dict[str, Any]:
             session = new_id()
             start = fire(site, "SessionStart", folder, session, {"source": "startup"})
             asked = {"prompt": generator.text(160), "prompt_id": new_id()}
+            name = "UserPromptSubmit" if number % 2 else _AT_ONCE
+            if name != _AT_ONCE:
+                time.sleep(_TYPING_S)
             prompt = fire(site, "UserPromptSubmit", folder, session, asked)
+            time.sleep(_TYPING_S)
             if number >= 3:
                 found["SessionStart"].append(start)
-                found["UserPromptSubmit"].append(prompt)
+                found[name].append(prompt)
                 interpreter.append(bare(python))
     return {
         "machine": report.facts(),
@@ -111,8 +118,9 @@ def _summary(name: str, times: list[tuple[float, bool]]) -> dict[str, Any]:
         "p95_ms": round(p95, 1),
         "max_ms": round(ordered[-1], 1),
         "given": round(sum(given for _, given in times) / len(times), 3),
-        "target_p95_ms": TARGETS[name],
-        "met": p95 <= TARGETS[name],
+        **(
+            {"target_p95_ms": TARGETS[name], "met": p95 <= TARGETS[name]} if name in TARGETS else {}
+        ),
     }
 
 

@@ -33,6 +33,7 @@ _BURST_CALLS_PER_S = 500.0
 _BURST_PAUSE_S = 0.1
 _GATHER_BELOW = 200
 _GATHER_S = 0.05
+_LONGEST_ANSWER_S, _ANSWER_POLL_S = 0.25, 0.005
 _LEASE_MS = 60_000
 _BACKOFF_S = 2.0
 _LONGEST_BACKOFF_S = 15.0  # a disk that was freed should not be waited for longer
@@ -81,6 +82,9 @@ class Work:
     maintain: Callable[[], Awaitable[None]]
     spool: Path
     scope: Scope
+    is_answering: Callable[[], bool] = (
+        bool  # whether an agent waits for its context; never, where nobody says
+    )
 
 
 def pause_after(part: str, error: Exception) -> float:
@@ -156,6 +160,7 @@ class Loop:
         if pending < _GATHER_BELOW:
             # A transaction costs two fsyncs whatever it holds: let a few more events come along.
             await asyncio.sleep(_GATHER_S)
+            await self._until_answered()
         report = await self._work.capture.drain()
         self.health.recorded += report.events
         if report.buried:
@@ -170,6 +175,12 @@ class Loop:
                 await self._work.inbox.maintain()
             await self._work.inbox.wait(5.0)
         return 0.0
+
+    async def _until_answered(self) -> None:
+        """Let an agent that waits for its context have the processor; what is to be recorded is safe meanwhile."""
+        deadline = time.monotonic() + _LONGEST_ANSWER_S
+        while self._work.is_answering() and time.monotonic() < deadline:
+            await asyncio.sleep(_ANSWER_POLL_S)
 
     async def take_spool_now(self) -> None:
         """Take over what hooks left behind, for who cannot wait for the loop's next round."""

@@ -85,9 +85,22 @@ class HookContext:
         self._options = options
         self._seen: OrderedDict[tuple[str, str], _Seen] = OrderedDict()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._answering = 0
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether somebody waits for an answer now."""
+        return self._answering > 0
 
     async def answer(self, scope: Scope, event: str, payload: dict[str, Any], place: str) -> bytes:
         """See the protocol."""
+        self._answering += 1
+        try:
+            return await self._answer(scope, event, payload, place)
+        finally:
+            self._answering -= 1
+
+    async def _answer(self, scope: Scope, event: str, payload: dict[str, Any], place: str) -> bytes:
         started = time.monotonic()
         at_start = event == "SessionStart"
         try:
