@@ -126,11 +126,12 @@ class PostgresServer:
 
     def _make_roles(self) -> None:
         """What an administrator does once for a cluster."""
-        secret = f"LOGIN PASSWORD '{self.password}' NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS"
-        self.execute(f"CREATE ROLE {OWNER} {secret}")
-        self.execute(f"CREATE ROLE {RUNTIME} {secret} NOINHERIT")
-        self.execute(f"CREATE ROLE {OWNER}_definer NOLOGIN BYPASSRLS")
-        self.execute(f"GRANT {OWNER}_definer TO {OWNER}")
+        from claude_mem.app.migrate_postgres import roles_to_make
+
+        for statement in roles_to_make(OWNER, RUNTIME).split(";")[:-1]:
+            self.execute(statement)
+        for role in (OWNER, RUNTIME):
+            self.execute(f"ALTER ROLE {role} PASSWORD '{self.password}'")
 
 
 def binaries() -> Path:
