@@ -229,6 +229,29 @@ async def test_forgetting_the_last_turn_of_the_project(api: Api) -> None:
     assert (await api.get("/sessions/s-1/prompts"))["data"] == []
 
 
+async def test_the_turn_that_asks_to_forget_is_not_the_one_that_is_meant(api: Api) -> None:
+    about = {"session": "s-1", "project": "/ledger"}
+    await api.take(
+        api.event(**about, data={"content": "Start with the totals"}),
+        api.event(**about, data={"content": "The codename is wombatxyz"}),
+        api.event("assistant.replied", **about, data={"content": "Noted: wombatxyz"}),
+        api.event(**about, data={"content": "Please forget the last turn"}),
+    )
+    assert "which project" in told(await call(api, "forget", last_turn=True), failed=True)
+    gone = await call(api, "forget", folder="/ledger", running="s-1", last_turn=True)
+    assert gone.structured_content["forgotten"]["prompt"] == 2
+    rows = (await api.get("/sessions/s-1/prompts"))["data"]
+    assert [row["content"] for row in rows] == [
+        "Start with the totals",
+        "Please forget the last turn",
+    ]
+    found = await call(api, "search", folder="/ledger", query="wombatxyz")
+    assert found.structured_content["results"] == []
+    (api.home / "paused").write_text("")
+    refused = await call(api, "forget", folder="/ledger", running="s-1", last_turn=True)
+    assert "not being recorded" in told(refused, failed=True)
+
+
 async def test_sessions_and_the_summary_of_one(api: Api) -> None:
     await fill(api)
     listed = await call(api, "sessions", folder="/ledger")

@@ -210,7 +210,7 @@ TOOLS: "list[Message]" = [
             "id": _text("The id to delete", 64),
             "last_turn": {
                 "type": "boolean",
-                "description": "Instead of an id: the last prompt and all since, of the current project",
+                "description": "Instead of an id: the turn before this one, of the current project",
             },
         },
         readOnlyHint=False,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from claude_mem.mcp import reading
+from claude_mem.mcp import reading, render
 from claude_mem.mcp.arguments import checked
 from claude_mem.mcp.model import Answer, Api, Misuse, Place
 from claude_mem.mcp.stdio import TOOLS
@@ -106,10 +106,15 @@ async def _context(api: Api, given: Given, project: str | None, place: Place) ->
     return Answer(found["text"], {"text": found["text"], "items": items, **left})
 
 
-async def _forget(api: Api, given: Given, project: str | None, _place: Place) -> Answer:
+async def _forget(api: Api, given: Given, project: str | None, place: Place) -> Answer:
     if given.get("last_turn") and "id" not in given:
-        gone = await api.request("POST", "/forget", body={"what": "last", "project": project})
-        what = "the last turn"
+        if project is None:
+            raise Misuse(
+                "which project is meant is not known here: take the ids from timeline, and forget each by its id"
+            )
+        body = {"what": "last", "project": project, "running": place.session}
+        gone = await api.request("POST", "/forget", body=body)
+        what = f"the turn of {project} that began {render.minute(gone['since'])}"
     elif "id" in given and not given.get("last_turn"):
         found = await api.request(
             "POST", "/memories/get", body={"ids": [given["id"]], "note_use": False}

@@ -10,7 +10,7 @@ from claude_mem.app.build import System
 from claude_mem.domains.capture import forget
 from claude_mem.domains.memory.model import EntityRef
 from claude_mem.kernel.clock import to_iso
-from claude_mem.kernel.errors import NotFound
+from claude_mem.kernel.errors import Invalid, NotFound
 from claude_mem.kernel.ids import new_id
 from claude_mem.kernel.scope import local_scope
 from claude_mem.ports.database import Tx
@@ -94,6 +94,13 @@ class Memory:
             SCOPE, lambda tx: forget.forget_last(SCOPE, tx, indexing, None)
         )
 
+    async def forget_turn_before(self, running: str) -> None:
+        def work(tx: Tx) -> None:
+            turn = forget.last_turn(SCOPE, tx, None, running)
+            forget.forget_turn(SCOPE, tx, self.state["indexing"], turn)
+
+        await self.state["database"].write(SCOPE, work)
+
     async def forget_session(self, session: str) -> None:
         indexing = self.state["indexing"]
         await self.state["database"].write(
@@ -128,6 +135,63 @@ async def test_the_last_turn_is_the_newest_prompt_whatever_its_session_does(mem:
     )
     await mem.forget_last()
     assert await mem.said() == ["older"]
+
+
+REQUEST = "Please forget the last turn, that was confidential"
+
+
+async def test_who_asks_to_forget_the_last_turn_means_the_one_before(mem: Memory) -> None:
+    await mem.take(
+        prompt("keep", 0, "p0"),
+        prompt(WORD, 10, "p1"),
+        reply(f"{WORD}, noted", 12, "p1", message_id="m1"),
+        edit(13, "p1"),
+        prompt(REQUEST, 20, "p2"),
+        edit(21, "p2", "toolu_2"),
+        event("context.compacted", {"summary": WORD}, at=22),
+    )
+    await mem.forget_turn_before("s1")
+    assert await mem.said() == ["keep", REQUEST]
+    assert await mem.counts() == [2, 1, 1, 0]
+    assert await mem.tables_with(WORD) == []
+    await mem.take(
+        reply(WORD, 14, "p1", message_id="m3"),
+        reply(WORD, 15),
+        reply(f"{WORD} late", 90, "p1", message_id="m4"),
+        prompt(REQUEST, 20, "p2"),
+        edit(19, use="toolu_late"),
+        edit(22, "p2", "toolu_3"),
+        edit(23, use="toolu_4"),
+        reply("Forgotten.", 60, "p2", message_id="m5"),
+        reply("It is gone.", 61),
+    )
+    assert await mem.said() == ["keep", REQUEST, "Forgotten.", "It is gone."]
+    assert await mem.counts() == [4, 3, 3, 0]
+    await mem.forget_turn_before("s1")
+    assert (await mem.said())[0] == REQUEST
+    with pytest.raises(NotFound, match="no turn before"):
+        await mem.forget_turn_before("s1")
+
+
+async def test_what_was_typed_while_the_agent_works_is_of_the_running_turn(mem: Memory) -> None:
+    more = {"content": REQUEST, "prompt_id": "p1", "source": "follow-up"}
+    await mem.take(prompt(WORD, 0, "p0"), prompt("go", 10, "p1"))
+    await mem.take(event("prompt.submitted", more, at=20))
+    await mem.forget_turn_before("s1")
+    assert WORD not in await mem.said()
+    assert "go" in await mem.said()
+
+
+async def test_which_turn_is_meant_is_never_guessed(mem: Memory) -> None:
+    await mem.take(prompt("keep", 0, "p0"), prompt("ask", 10, "p1"))
+    await mem.take(prompt("elsewhere", 20, "p2", session="s2"))
+    with pytest.raises(Invalid, match="another session"):
+        await mem.forget_turn_before("s1")
+    with pytest.raises(NotFound, match="no turn before"):
+        await mem.forget_turn_before("s2")
+    assert await mem.said() == ["keep", "ask", "elsewhere"]
+    await mem.forget_turn_before("unheard-of")
+    assert await mem.said() == ["keep", "ask"]
 
 
 async def test_a_subagents_task_is_no_prompt_of_the_person(mem: Memory) -> None:

@@ -122,21 +122,26 @@ class NewObservationBody(_Body):
 
 
 class ForgetBody(_Body):
-    """What to forget: the last turn, a whole session, or one thing."""
+    """What to forget: the last turn, a whole session, or one thing.
+
+    `running`, for `last`: the session whose running turn asks for it, which is not the turn that is meant.
+    """
 
     what: Literal["last", "session", "prompt", "observation", "summary", "code_change", "learning"]
     id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     project: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+    running: Annotated[str, Field(min_length=1, max_length=200)] | None = None
 
 
 class Forgotten(BaseModel):
-    """What was taken out, by kind.
+    """What was taken out, by kind; `since` is when the forgotten turn or session began, null for one thing.
 
     `cleared`: whether its last bytes are out of the files too; where that takes long it is done when the worker is
     idle. `copies`: damaged files that were kept and may still hold it, by their place in the data folder.
     """
 
     forgotten: dict[str, int]
+    since: str | None
     cleared: bool
     copies: list[str]
 
@@ -188,6 +193,9 @@ async def post_forget(
     """Rows, search index, journal and dead letters, to the last byte of our files; what waits is recorded first."""
     if body.what != "last" and body.id is None:
         raise Invalid("id: needed", details=(Detail("id", f"say which {body.what}"),))
+    if body.running is not None and not _is_recorded(request, scope, body):
+        message = "what is running is not being recorded, so the last turn is not known: say what to forget by its id"
+        raise Invalid(message, details=(Detail("running", message),))
     state = request.app.state
     with suppress(
         Unavailable
@@ -214,7 +222,18 @@ async def post_forget(
     with suppress(Unavailable):  # it is forgotten; maintenance empties the logs a little later
         await state.maintain()
     gone = dict(Counter(ref.kind for ref in refs))
-    return Forgotten(forgotten=gone, cleared=cleared, copies=await clearing.copies())
+    return Forgotten(
+        forgotten=gone,
+        since=to_iso(span[2]) if span is not None and span[2] else None,
+        cleared=cleared,
+        copies=await clearing.copies(),
+    )
+
+
+def _is_recorded(request: Request, scope: Scope, body: ForgetBody) -> bool:
+    """Whether the prompt of a running turn is one of those that are remembered."""
+    now = {"occurred_at": to_iso(now_ms()), "project": body.project or "", "data": {}}
+    return _service(request).wants(scope, now)
 
 
 def _forget(
@@ -223,9 +242,9 @@ def _forget(
     """What went, and the agent's session with the moment it went from."""
     if body.what == "last":
         project_id = find_project(scope, tx, body.project)
-        session_id, since = memory.last_turn(scope, tx, project_id)
-        session = memory.get_session(scope, tx, session_id)
-        refs = forget.forget_last(scope, tx, indexing, project_id)
+        turn = forget.last_turn(scope, tx, project_id, body.running)
+        session, since = memory.get_session(scope, tx, turn.session_id), turn.since
+        refs = forget.forget_turn(scope, tx, indexing, turn)
     elif body.what == "session":
         session, since = memory.get_session(scope, tx, str(body.id)), 0
         refs = forget.forget_session(scope, tx, indexing, session["id"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -12,23 +14,93 @@ from claude_mem.domains.memory import service as memory
 from claude_mem.domains.memory.model import Derived, EntityRef
 from claude_mem.domains.retrieval.service import IndexingService
 from claude_mem.kernel.clock import from_iso
+from claude_mem.kernel.errors import Detail, Invalid, NotFound
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
 from claude_mem.ports.inbox import Inbox
 
+Row = dict[str, Any]
 _DERIVED = frozenset({"summary", "learning"})  # what nothing else is made from
 _ALL_LETTERS = 1_000_000  # they are few: each is an error that somebody has to see
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A turn of a session: from a moment (Unix ms) on, up to another one (None: to the end)."""
+
+    session_id: str
+    since: int
+    until: int | None = None
+
+
+def last_turn(scope: Scope, tx: Tx, project_id: str | None, running: str | None = None) -> Turn:
+    """The newest prompt of a project and everything since.
+
+    `running` is the session (our id or the agent's) whose running turn asks for this: that turn is not meant, but the
+    one before it in the same session. One that nobody has heard of says nothing. Raises NotFound, or Invalid where it
+    cannot be told which turn is running.
+    """
+    asking = None if running is None else _known_session(scope, tx, running)
+    if asking is None:
+        return Turn(*memory.last_turn(scope, tx, project_id))
+    newest, began = memory.last_turn(scope, tx, asking["project_id"])
+    if newest != asking["id"]:
+        message = (
+            "somebody wrote in another session of the project since, so which turn is the last one cannot be told: "
+            "forget what is meant by its id"
+        )
+        raise Invalid(message, details=(Detail("running", message),))
+    own = _prompt_at(scope, tx, newest, began)
+    earlier = own
+    while earlier is not None and _is_same_turn(earlier, own):
+        began = min(began, earlier["occurred_at"])
+        earlier = _prompt_at(scope, tx, newest, earlier["occurred_at"] - 1)
+    if earlier is None:
+        raise NotFound("this session has no turn before the one that is running")
+    return Turn(newest, earlier["occurred_at"], began)
+
+
+def _known_session(scope: Scope, tx: Tx, session_id: str) -> Row | None:
+    try:
+        return memory.get_session(scope, tx, session_id)
+    except NotFound:
+        return None
+
+
+def _prompt_at(scope: Scope, tx: Tx, session_id: str, before: int) -> Row | None:
+    """The person's last prompt up to a moment."""
+    found = memory.latest_prompt(scope, tx, session_id, before)
+    row = None if found is None else memory.get_entity(scope, tx, "prompt", found)
+    if row is not None and row["subagent_id"] is not None:
+        return _prompt_at(scope, tx, session_id, row["occurred_at"] - 1)
+    return row
+
+
+def _is_same_turn(row: Row, running: Row | None) -> bool:
+    """Whether it is the running prompt, or was written while the agent worked on it."""
+    if running is None or row["id"] == running["id"]:
+        return True
+    own = row["agent_prompt_id"]
+    return own is not None and own == running["agent_prompt_id"]
+
+
+def forget_turn(scope: Scope, tx: Tx, indexing: IndexingService, turn: Turn) -> list[EntityRef]:
+    """Forget a turn, recorded or not; what the agent summed up since may retell it, and goes too."""
+    refs = memory.entities_since(scope, tx, turn.session_id, turn.since)
+    if turn.until is not None:
+        left = set(memory.entities_since(scope, tx, turn.session_id, turn.until))
+        left.difference_update(memory.compactions_since(scope, tx, turn.session_id, turn.since))
+        refs = [ref for ref in refs if ref not in left]
+    memory.keep_out(scope, tx, turn.session_id, turn.since)
+    # A title that the agent made of the whole talk may repeat what is forgotten.
+    return _forget(scope, tx, indexing, refs, turn.session_id, untitled=[turn.session_id])
 
 
 def forget_last(
     scope: Scope, tx: Tx, indexing: IndexingService, project_id: str | None
 ) -> list[EntityRef]:
     """Forget the newest prompt and everything since, recorded or not. Raises NotFound."""
-    session_id, since = memory.last_turn(scope, tx, project_id)
-    refs = memory.entities_since(scope, tx, session_id, since)
-    memory.keep_out(scope, tx, session_id, since)
-    # A title that the agent made of the whole talk may repeat what is forgotten.
-    return _forget(scope, tx, indexing, refs, session_id, untitled=[session_id])
+    return forget_turn(scope, tx, indexing, last_turn(scope, tx, project_id))
 
 
 def forget_session(

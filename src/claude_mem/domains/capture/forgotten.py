@@ -10,7 +10,7 @@ from typing import Any
 
 from claude_mem.domains.capture.sessions import FORGOTTEN, OpenSession
 from claude_mem.domains.memory import service as memory
-from claude_mem.domains.memory.model import ForgottenTurns
+from claude_mem.domains.memory.model import EntityRef, ForgottenTurns
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
 
@@ -44,7 +44,7 @@ class Forgotten:
             return False
         prompt_id = event["data"].get("prompt_id")
         if turns.covers(prompt_id, at):
-            return True
+            return not self._is_of_left_turn(prompt_id, session, turns, at)
         if _is_asked(event):
             self._prompted[session.id] = at
             return False
@@ -56,6 +56,26 @@ class Forgotten:
             return event
         data = {name: value for name, value in event["data"].items() if name != "title"}
         return {**event, "data": data}
+
+    def _is_of_left_turn(
+        self, prompt_id: str | None, session: OpenSession, turns: ForgottenTurns, at: int
+    ) -> bool:
+        """Whether its prompt is still there: it asked to forget the turn before its own, and was left.
+
+        A prompt from before what is forgotten of its turn is no such.
+        """
+        if prompt_id is None:
+            found, since = memory.latest_prompt(self._scope, self._tx, session.id, at), None
+        else:
+            keys = {session.id: [key := f"prompt:{prompt_id}"]}
+            ref = memory.find_keys(self._scope, self._tx, keys).get((session.id, key))
+            found, since = ref.id if ref else None, turns.prompts.get(prompt_id)
+        since = turns.last_before(at) if since is None else since
+        if found is None or since is None:
+            return False
+        ref = EntityRef("prompt", found)
+        row = memory.get_many(self._scope, self._tx, [ref]).get(ref)
+        return row is not None and row["occurred_at"] >= since
 
     def _is_of_forgotten_turn(
         self, event: Event, session: OpenSession, turns: ForgottenTurns, at: int
