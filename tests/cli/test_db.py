@@ -279,6 +279,22 @@ def test_an_empty_file_is_called_empty(home: Path) -> None:
     said = told("recover", code=1)
     assert said["code"] == "NOTHING_TO_RECOVER"
     assert "0 bytes" in said["error"]
+    assert "claude-mem import" in said["next_step"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_nothing_is_done_with_a_database_that_is_lost(home: Path, there: bool) -> None:
+    path = home / "claude-mem.db"
+    path.unlink()
+    if there:
+        path.touch()
+    for command in ("check", "stats", "space", "vacuum", "rebuild", "drop-copies"):
+        said = told(command, code=1)
+        assert said["code"] == "NOT_FOUND", command
+        assert "inbox.db" in said["error"], command
+        assert "claude-mem import" in said["next_step"], command
+    assert path.exists() is there
+    assert told("recover", code=1)["code"] == "NOTHING_TO_RECOVER"
 
 
 def no_database(path: Path) -> None:
@@ -370,9 +386,14 @@ def test_another_programs_database_is_named_and_left_alone(home: Path) -> None:
 
 
 def test_without_a_database_the_next_step_is_told(home: Path) -> None:
-    (home / "claude-mem.db").unlink()
-    found = told("check", code=1)
-    assert (found["code"], found["ok"]) == ("NOT_FOUND", False)
+    for path in home.glob("*.db*"):
+        path.unlink()
+    for command, code in (("check", "NOT_FOUND"), ("recover", "NOTHING_TO_RECOVER")):
+        found = told(command, code=1)
+        assert (found["code"], found["ok"]) == (code, False)
+        assert "no database" in found["error"]
+    shutil.rmtree(home)
+    assert told("recover", "--from", "/tmp", code=1)["code"] == "NOT_FOUND"
 
 
 def test_sizes_are_for_people() -> None:

@@ -186,6 +186,34 @@ def test_another_programs_database_is_named_and_never_touched(home: Path) -> Non
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_database_that_is_gone_is_a_failure_and_no_empty_one_is_made(
+    home: Path, there: bool
+) -> None:
+    """The inbox says that there was a store: an empty one in its place would hide that it is lost."""
+    path = home / "claude-mem.db"
+    path.unlink()
+    if there:
+        path.touch(0o600)
+    found = one(examine(code=1), "database")
+    assert ("0 bytes" if there else "missing") in found["found"]
+    assert "inbox.db" in found["found"]
+    assert "claude-mem import" in found["fix"]
+    [start] = [it for it in examine("--fix", code=1)["fixed"] if it["fix"] == "start"]
+    assert start["result"] == "failed"
+    assert path.exists() is there
+    copy = home / "backups" / "claude-mem-0003-1790000000000.db"
+    copy.parent.mkdir(exist_ok=True, mode=0o700)
+    copy.write_bytes(b"x")
+    assert str(copy) in one(examine(code=1), "database")["fix"]
+
+
+def test_before_the_first_start_there_is_no_database_and_that_is_well(home: Path) -> None:
+    for path in home.glob("*.db*"):
+        path.unlink()
+    assert trouble(examine(code=0)) == {"worker": "warn"}
+
+
 def test_a_token_in_a_file_of_the_repository_is_found(home: Path) -> None:
     token = (home / "token").read_text()
     Path(".mcp.json").write_text(json.dumps({"mcpServers": {"x": {"env": {"TOKEN": token}}}}))

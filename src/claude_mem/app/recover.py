@@ -23,7 +23,7 @@ from claude_mem.adapters.sqlite.connection import OPTIMIZE, make_engine
 from claude_mem.adapters.sqlite.inbox import SqliteInbox
 from claude_mem.adapters.sqlite.pages import DEFAULT_PAGE_SIZE
 from claude_mem.adapters.sqlite.recovery import DamagedFile, Rescue
-from claude_mem.app import migrate
+from claude_mem.app import copies, migrate
 from claude_mem.app.migrations import HEAD
 from claude_mem.app.rebuild import rebuild_index
 from claude_mem.app.settings import Settings
@@ -38,6 +38,8 @@ DERIVED_PREFIX = "search_"
 _NOT_COPIED = ("alembic_version", "schema_info")
 _DATABASE_OF_OURS = ("ingested_events", "natural_keys", "change_journal")
 _INBOX_OF_OURS = ("inbox", "dead_letters")
+# What only a worker, or what works through one, leaves: `install --no-start` makes neither of these.
+_SIGNS = ("inbox.db", "imports.json", "context", "logs/worker.jsonl", "backups", "damaged")
 _ROOM = 1.5  # of the damaged file's size: the new one, and what indexes and logs need meanwhile
 
 
@@ -53,6 +55,10 @@ class NotRecoverable(MemError):  # noqa: N818
     code = "NOT_RECOVERABLE"
 
 
+class Lost(NothingToRecover):
+    """The database is not there, or empty, and what lies beside it says that there was one."""
+
+
 @dataclass(slots=True)
 class Recovered:
     """What came of one file."""
@@ -63,6 +69,30 @@ class Recovered:
     stand_ins: dict[str, int] = field(default_factory=dict)
     indexed: int = 0
     faults: list[str] = field(default_factory=list)  # of the new file: none is expected
+
+
+def lost(settings: Settings) -> str | None:
+    """What is the matter where a database was and is no more, in a sentence; None where it is, or never was."""
+    path = settings.database
+    if path.exists() and (path.is_dir() or path.stat().st_size):
+        return None
+    signs = [name for name in _SIGNS if _has_content(settings.home / name)]
+    if not signs:
+        return None
+    what = "is empty (0 bytes)" if path.exists() else "is missing"
+    return f"{path.name} {what}, but there was one: so say {', '.join(signs)}"
+
+
+def way_back(home: Path) -> str:
+    """What is left where a database is lost, or cannot be read at all."""
+    made = copies.of_migrations(home)
+    if made:
+        return f"claude-mem stop, copy {made[0]} over claude-mem.db, then: claude-mem start"
+    # What was imported into the one that is gone counts as imported while its record lies there.
+    return (
+        "claude-mem stop, move claude-mem.db and imports.json away, as far as they are there; claude-mem start makes"
+        " an empty one, claude-mem import brings back what transcripts hold"
+    )
 
 
 def damaged_files(settings: Settings) -> list[Path]:
@@ -100,6 +130,12 @@ def recover(settings: Settings, path: Path, say: Say, *, source: Path | None = N
         raise
     made.kept = str(kept) if kept else ""
     return made
+
+
+def _has_content(path: Path) -> bool:
+    if path.is_dir():
+        return any(path.iterdir())
+    return path.exists() and path.stat().st_size > 0
 
 
 def _has_ours(damaged: DamagedFile, settings: Settings, path: Path, source: Path) -> bool:

@@ -6,13 +6,12 @@ stopped; then the command stops it, after a yes, and starts it again. Hooks spoo
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -20,6 +19,7 @@ from claude_mem.cli.output import FAILED, emit, fail
 
 if TYPE_CHECKING:
     from claude_mem.app.settings import Settings
+    from claude_mem.kernel.errors import MemError
     from claude_mem.sdk.client import Client
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
@@ -137,18 +137,16 @@ def recover(
     """Read what can be read of a damaged file into a new one. The damaged file is kept, under damaged/."""
     from claude_mem.app import recover as recovering
     from claude_mem.cli import db_show
+    from claude_mem.cli.start import load_settings
 
-    settings = _settings(as_json=as_json, inbox_will_do=True)
+    settings = load_settings(as_json=as_json)
+    if not settings.home.is_dir():
+        _settings(as_json=as_json)  # which ends with the way there
     with _explained(as_json), _told(as_json) as say:
         say("Checking", 0, 0)
         damaged = [settings.database] if source else recovering.damaged_files(settings)
-        if not damaged and settings.database.exists() and not settings.database.stat().st_size:
-            said = "claude-mem.db is empty (0 bytes): there is nothing in it to read, and the next start makes it anew"
-            raise recovering.NothingToRecover(
-                f"{said}; if memory is missing, copy a file of backups/ over it"
-            )
         if not damaged:
-            raise recovering.NothingToRecover("the files are sound: there is nothing to recover")
+            _say_why_not(settings)
     if not (yes or as_json):
         names = ", ".join(path.name for path in damaged)
         typer.confirm(f"Make {names} anew from what can be read of it?", abort=True)
@@ -164,6 +162,18 @@ def recover(
         "next_step": _after_recovery(settings),
     }
     emit(data, lambda out: db_show.recovered(out, data), as_json)
+
+
+def _say_why_not(settings: Settings) -> NoReturn:
+    """Why there is nothing to recover. Raises NothingToRecover."""
+    from claude_mem.app import recover as recovering
+
+    gone = recovering.lost(settings)
+    if gone is not None:
+        raise recovering.Lost(gone)
+    if not settings.database.exists():
+        raise recovering.NothingToRecover(f"there is no database in {settings.home} yet")
+    raise recovering.NothingToRecover("the files are sound: there is nothing to recover")
 
 
 def _after_recovery(settings: Settings) -> str:
@@ -334,11 +344,17 @@ def _client(settings: Settings, *, as_json: bool) -> Any:
     return made
 
 
-def _settings(*, as_json: bool, inbox_will_do: bool = False) -> Settings:
+def _settings(*, as_json: bool) -> Settings:
+    """The settings of a data folder that has a database."""
+    from claude_mem.app import recover as recovering
     from claude_mem.cli.start import load_settings
 
     settings = load_settings(as_json=as_json)
-    if not settings.database.exists() and not (inbox_will_do and settings.inbox.exists()):
+    gone = recovering.lost(settings)
+    if gone is not None:
+        step = recovering.way_back(settings.home)
+        fail(gone, step, code="NOT_FOUND", as_json=as_json)
+    if not settings.database.exists():
         fail(
             f"there is no database in {settings.home} yet",
             "claude-mem start, or set CLAUDE_MEM_HOME to the right folder",
@@ -359,22 +375,19 @@ def _explained(as_json: bool) -> Iterator[None]:
     try:
         yield
     except MemError as error:
-        step = _way_back() if error.code == "NOT_RECOVERABLE" else _NEXT.get(error.code)
-        fail(error.message, step or "claude-mem doctor", code=error.code, as_json=as_json)
+        fail(error.message, _next_step(error), code=error.code, as_json=as_json)
     except (DBAPIError, Error) as error:
         said = f"the database refused: {getattr(error, 'orig', None) or error}"
         fail(said, "claude-mem db check", code="UNAVAILABLE", as_json=as_json)
 
 
-def _way_back() -> str:
-    """What is left where a database cannot be read at all."""
-    from claude_mem.app.copies import of_migrations
+def _next_step(error: MemError) -> str:
+    from claude_mem.app import recover as recovering
     from claude_mem.hook.home import default_home
 
-    made = of_migrations(default_home())
-    if made:
-        return f"copy {shlex.quote(str(made[0]))} over claude-mem.db, then: claude-mem start"
-    return "move claude-mem.db away, then: claude-mem start; claude-mem import brings back what transcripts hold"
+    if isinstance(error, (recovering.Lost, recovering.NotRecoverable)):
+        return recovering.way_back(default_home())
+    return _NEXT.get(error.code, "claude-mem doctor")
 
 
 def _told(as_json: bool) -> Any:

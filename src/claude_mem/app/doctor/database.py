@@ -8,7 +8,7 @@ from typing import Any
 import sqlean
 
 from claude_mem.adapters.sqlite import check, maintenance
-from claude_mem.app import copies, store
+from claude_mem.app import copies, recover, store
 from claude_mem.app.doctor.model import Case, Check, bad, ok, size, warn
 from claude_mem.app.migrate import revision_of
 from claude_mem.app.migrations import HEAD
@@ -23,7 +23,10 @@ def files(case: Case) -> list[Check]:
     """Structure, references, and the index's agreement with the rows: what `db check` does."""
     if is_foreign_database(case.files.database) or is_damaged_database(case.files.database):
         return []  # said by the check of its owner
-    if not case.files.database.exists():
+    gone = recover.lost(case.settings)
+    if gone is not None:
+        return [bad("database", "Database", gone, recover.way_back(case.home))]
+    if not case.files.database.exists() or not case.files.database.stat().st_size:
         return [ok("database", "Database", "none yet: the first start makes it")]
     try:
         found = store.checked(case.settings)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from claude_mem.app import offline, store
+from claude_mem.app import offline, recover, store
 from claude_mem.app.doctor.machine import loose
 from claude_mem.app.doctor.model import Case
 from claude_mem.app.rebuild import rebuild_index
@@ -63,6 +63,9 @@ def _door(case: Case) -> str:
 
 
 def _start(case: Case) -> str:
+    gone = recover.lost(case.settings)
+    if gone is not None:  # a start would make an empty one, and nothing would tell any more
+        raise NotMended(f"{gone}: {recover.way_back(case.home)}")
     started = control.start(case.home, port=case.settings.port)
     if started.problem is not None:
         raise NotMended(f"{started.problem.message}: {started.problem.advice}")
