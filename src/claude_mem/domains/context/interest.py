@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from claude_mem.domains.context.errands import is_common, subject
 from claude_mem.domains.retrieval import analysis
 
 ENOUGH: Final = (
@@ -24,9 +25,17 @@ _OPERATORS = re.compile(r"[\"“”„‟«»「」『』〝〞〟*]")
 _EXCLUSION = re.compile(r"(?<!\S)-(?=\S)")
 _FALLBACK: Final = 0.5
 FEW_WORDS: Final = 4  # with fewer a prompt is about what is rare in it, or about nothing: "go on"
-_RARE: Final = 0.85  # what few words must come to, where 1 is a word that nobody has
+_RARE: Final = (
+    0.85  # what few words must come to that a hit has, where 1 is a word that nobody has,
+)
+_STRONG: Final = 0.45  # and how much it must speak of them,
+_NEARLY_ALL: Final = 0.8  # unless it has this share of them;
+_DWELT: Final = 0.55  # or what it says of them, of what saying them without end would give,
+_WEAK: Final = 0.2  # is this much and no less than this,
+_STRETCH: Final = 1.15  # times its share
 _SHORT: Final = 4  # letters of a word that is looked for whole
-_ALL, _ALL_PER_WORD = 3.1, 0.185  # what counts as all of it, and of a long prompt
+_ALL: Final = 2.5  # what counts as all of it; of a long prompt
+_ALL_AT_LEAST, _ALL_PER_WORD = 1.5, 0.185
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +87,47 @@ def evidence(
 ) -> float:
     """How surely memory speaks of a prompt, 0..1: by how rare the words are that the best hit has together.
 
-    A common word or two among unknown ones are no evidence: the prompt is about something else. Nor are many common
-    ones among the many of a long prompt. Of few words most must be there.
+    Words that only say what is to be done count neither way (see `errands`). A common word or two among unknown ones
+    are no evidence: the prompt is about something else. Nor are many common ones among the many of a long prompt. Of
+    few words it counts how much a hit speaks of them: common ones are what the project is about where a hit dwells on
+    them, and a rare one that is only mentioned is none; nor are any that are no project's own.
     """
-    weights: dict[str, float] = {}
-    for word, weight in rarity.items():
-        plain = word.removesuffix("*")
-        weights[plain] = max(weights.get(plain, 0.0), weight)
-    held = ({word.removesuffix("*") for word, _ in shares} for shares in hit_shares)
-    best = max((sum(weights.get(word, 0.0) for word in words) for words in held), default=0.0)
-    if len(weights) < FEW_WORDS:
-        return best / sum(weights.values()) if best >= _RARE else 0.0
+    weights = subject(rarity)
+    if not weights:
+        return 0.0
+    hits = [{word.removesuffix("*"): share for word, share in shares} for shares in hit_shares]
     # Scripts without spaces are looked for by overlapping pairs of characters: two of them are about a word.
     words = sum(1.0 if word.isascii() else 0.5 for word in weights)
-    return min(best / max(_ALL, _ALL_PER_WORD * words), 1.0)
+    if words < FEW_WORDS:
+        return _of_few(weights, _relevance_of_all(rarity), hits)
+    best = max((_worth(weights, shares) for shares in hits), default=0.0)
+    return min(best / max(_ALL, _ALL_AT_LEAST + _ALL_PER_WORD * words), 1.0)
+
+
+def _of_few(
+    weights: Mapping[str, float], scale: float, hits: Iterable[Mapping[str, float]]
+) -> float:
+    """The evidence of few words, by the hit that is most about them."""
+    total, found = sum(weights.values()), 0.0
+    for shares in hits:
+        held = _worth(weights, shares)
+        if all(is_common(word) for word in weights if word in shares):
+            continue
+        strength = sum(shares.get(word, 0.0) for word in weights) * scale
+        if held >= _RARE and (strength >= _STRONG or held >= _NEARLY_ALL * total):
+            found = max(found, held / total)
+        if strength >= max(_DWELT * held, _WEAK):
+            found = max(found, _STRETCH * strength / total)
+    return min(found, 1.0)
+
+
+def _worth(weights: Mapping[str, float], held: Iterable[str]) -> float:
+    return sum(weights.get(word, 0.0) for word in held)
+
+
+def _relevance_of_all(rarity: Mapping[str, float]) -> float:
+    """What turns a word's share of a hit's relevance into its rarity times how much the hit speaks of it."""
+    return sum(weight for weight in rarity.values() if weight < 1.0)
 
 
 def of_query(
