@@ -51,13 +51,13 @@ WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'm', '
 UNION ALL
 SELECT p.oid::regprocedure::text FROM pg_proc p
 WHERE p.pronamespace = 'public'::regnamespace AND p.prosecdef
-  AND NOT (p.proowner = CAST(CAST(:definer AS text) AS regrole)
+  AND NOT (pg_get_userbyid(p.proowner) = :definer
            AND EXISTS (SELECT FROM unnest(p.proconfig) s WHERE s LIKE 'search_path=%')
            AND NOT EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
                            WHERE a.grantee = 0))
 UNION ALL
 SELECT c.oid::regclass::text || ' (owned by the runtime role)' FROM pg_class c
-WHERE c.relowner = CAST(CAST(:runtime AS text) AS regrole)
+WHERE pg_get_userbyid(c.relowner) = :runtime
 UNION ALL
 SELECT 'schema public (open to the runtime role)'
 WHERE has_schema_privilege(:runtime, 'public', 'CREATE')
