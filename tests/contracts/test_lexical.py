@@ -1,7 +1,8 @@
 """The contract of a lexical index: the same tests for every engine.
 
-An engine joins by another parameter of `make_store`: something with a `scope`-less `write(work)` and
-`read(work)` that run a function of an open transaction, and an `index`.
+An engine joins by another parameter of `store`: an `index`, and `run`, which runs a function in a
+transaction of a scope. That PostgreSQL's functions keep tenants apart is a matter of
+`tests/security/test_search_functions.py`.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from claude_mem.adapters.postgres.lexical import PostgresLexicalIndex
 from claude_mem.adapters.sqlite.connection import make_engine
 from claude_mem.adapters.sqlite.lexical import CREATE, PROBE, SqliteLexicalIndex
 from claude_mem.kernel.scope import Scope, local_scope
 from claude_mem.ports.lexical import Candidates, LexicalDocument, LexicalIndex, LexicalPlan
+from servers import PostgresServer, Urls
 
 OURS = local_scope()
 THEIRS = Scope("00000000-0000-7000-8000-0000000000ff", "u", frozenset())
@@ -29,37 +33,65 @@ class Store:
     """An engine's empty index and its transactions."""
 
     index: LexicalIndex
-    write: Callable[[Callable[[Any], Any]], Any]
-    read: Callable[[Callable[[Any], Any]], Any]
+    run: Callable[[Scope, Callable[[Any], Any]], Any]
 
     def add(self, *documents: LexicalDocument, scope: Scope = OURS) -> None:
-        self.write(lambda tx: self.index.add(scope, tx, documents))
+        self.run(scope, lambda tx: self.index.add(scope, tx, documents))
+
+    def remove(self, *numbers: int, scope: Scope = OURS) -> None:
+        self.run(scope, lambda tx: self.index.remove(scope, tx, numbers))
 
     def find(self, plan: LexicalPlan, scope: Scope = OURS) -> Candidates:
-        found = self.read(lambda tx: self.index.candidates(scope, tx, plan))
+        found = self.run(scope, lambda tx: self.index.candidates(scope, tx, plan))
         assert isinstance(found, Candidates)
         return found
 
 
-def _sqlite(folder: Path) -> Iterator[Store]:
-    engine = make_engine(folder / "test.db", writer=True)
+@pytest.fixture
+def sqlite_store(tmp_path: Path) -> Iterator[Store]:
+    engine = make_engine(tmp_path / "test.db", writer=True)
     with engine.connect() as connection:
         connection.exec_driver_sql(CREATE)
 
-        def run(work: Callable[[Any], Any]) -> Any:
+        def run(scope: Scope, work: Callable[[Any], Any]) -> Any:
             connection.exec_driver_sql("BEGIN")
             try:
                 return work(connection)
             finally:
                 connection.exec_driver_sql("COMMIT")
 
-        yield Store(SqliteLexicalIndex(), run, run)
+        yield Store(SqliteLexicalIndex(), run)
     engine.dispose()
 
 
-@pytest.fixture(params=[_sqlite], ids=["sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    yield from request.param(tmp_path)
+@pytest.fixture
+def urls(postgres: PostgresServer) -> Iterator[Urls]:
+    made = postgres.database()
+    yield made
+    postgres.drop(made)
+
+
+_AS_TENANT = "SELECT set_config('app.current_enterprise_id', %s, true)"
+
+
+@pytest.fixture
+def postgres_store(urls: Urls) -> Iterator[Store]:
+    engine = sa.create_engine(urls.runtime)
+
+    def run(scope: Scope, work: Callable[[Any], Any]) -> Any:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(_AS_TENANT, (scope.enterprise_id,))
+            return work(connection)
+
+    yield Store(PostgresLexicalIndex(), run)
+    engine.dispose()
+
+
+@pytest.fixture(params=["sqlite_store", "postgres_store"], ids=["sqlite", "postgres"])
+def store(request: pytest.FixtureRequest) -> Store:
+    made = request.getfixturevalue(request.param)
+    assert isinstance(made, Store)
+    return made
 
 
 def document(
@@ -166,7 +198,7 @@ def test_labels_are_all_required_each_group_by_one(store: Store) -> None:
 
 def test_removed_documents_are_gone_and_their_numbers_free(store: Store) -> None:
     store.add(document(1, "token"), document(2, "token"))
-    store.write(lambda tx: store.index.remove(OURS, tx, [1, 99]))
+    store.remove(1, 99)
     assert store.find(plan("token")).numbers == (2,)
     assert store.find(plan("token")).frequencies == {"token": 1}
     store.add(document(1, "cookie"))
@@ -252,6 +284,114 @@ def test_phrases_of_common_words(crowded: tuple[Store, LexicalPlan]) -> None:
     assert not store.find(replace(base, phrases=(("rare", "everywhere"),))).numbers
 
 
+def test_documents_far_apart(store: Store) -> None:
+    store.add(
+        *(
+            document(
+                number * 1000,
+                f"everywhere n{number}" + (" oldest word" if number == 1 else " word oldest"),
+                labels=f"k.observation p.{number % 3}",
+            )
+            for number in range(1, 301)
+        )
+    )
+    base = replace(PLAN, documents=300, first=1000, last=300_000, limit=20)
+    assert store.find(replace(base, words=("n1",))).numbers == (1000,)
+    assert store.find(replace(base, words=("n1*",), labels=(("p.1",),))).total == 39
+    assert store.find(replace(base, phrases=(("oldest", "word"),))).numbers == (1000,)
+    found = store.find(replace(base, words=("everywhere",), excluded=(("n3*",), ("n2*",))))
+    assert (len(found.numbers), found.total) == (20, 300 - 12 - 111)
+    assert found.frequencies == {"everywhere": 300}
+
+
+def test_of_many_documents_with_a_word_those_come_that_speak_of_it(store: Store) -> None:
+    store.add(
+        *(document(n, "cache " + "padding " * 40) for n in range(1, 301)),
+        document(301, "cache cold cache warm cache"),
+        document(302, "something else", title="cache"),
+        *(document(n, "cache " + "padding " * 40) for n in range(303, 400)),
+    )
+    found = store.find(replace(PLAN, words=("cache",), documents=399, last=399, limit=10))
+    assert set(found.numbers[:2]) == {301, 302}
+    assert (len(found.numbers), found.total) == (10, 399)
+
+
+def test_long_documents(store: Store) -> None:
+    """Longer than an engine may count positions, words more frequent, tokens longer than any key."""
+    many = " ".join(f"w{n}" for n in range(40_000))
+    long_token = "x" * 3_000
+    store.add(
+        document(1, f"{many} the very end {long_token}"),
+        document(2, "again and " * 1_000 + "never"),
+        document(3, f"{many} end very the"),
+    )
+    assert store.find(plan(phrases=(("very", "end"),))).numbers == (1,)
+    assert store.find(plan(phrases=(("w39999", "end"),))).numbers == (3,)
+    assert store.find(plan(phrases=(("and", "never"),))).numbers == (2,)
+    assert store.find(plan("again", excluded=(("again", "never"),))).numbers == (2,)
+    assert store.find(plan(long_token)).numbers == (1,)
+
+
+_SMALL = st.sampled_from("abcd")
+_DOCUMENT = st.tuples(
+    st.lists(_SMALL, max_size=3), st.lists(_SMALL, max_size=8), st.sampled_from("123")
+)
+
+
+def _has(document: tuple[list[str], list[str], str], phrase: tuple[str, ...]) -> bool:
+    size = len(phrase)
+    return any(
+        tuple(field[at : at + size]) == phrase
+        for field in document[:2]
+        for at in range(len(field) - size + 1)
+    )
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
+)
+@given(
+    documents=st.lists(_DOCUMENT, min_size=1, max_size=12),
+    words=st.sets(_SMALL, max_size=3),
+    phrases=st.lists(st.lists(_SMALL, min_size=1, max_size=3).map(tuple), max_size=2),
+    excluded=st.lists(st.lists(_SMALL, min_size=1, max_size=2).map(tuple), max_size=2),
+    wanted=st.sets(st.sampled_from("123"), max_size=2),
+)
+def test_what_is_found_is_what_matches(
+    store: Store,
+    documents: list[tuple[list[str], list[str], str]],
+    words: set[str],
+    phrases: list[tuple[str, ...]],
+    excluded: list[tuple[str, ...]],
+    wanted: set[str],
+) -> None:
+    numbered = dict(enumerate(documents, 1))
+    store.add(
+        *(
+            document(number, " ".join(body), " ".join(title), f"p.{label}")
+            for number, (title, body, label) in numbered.items()
+        )
+    )
+    labels = (tuple(sorted(f"p.{label}" for label in wanted)),) if wanted else ()
+    found = store.find(
+        plan(*sorted(words), phrases=tuple(phrases), excluded=tuple(excluded), labels=labels)
+    )
+    store.remove(*numbered)
+    matching = {
+        number
+        for number, each in numbered.items()
+        if all(_has(each, phrase) for phrase in phrases)
+        and not any(_has(each, phrase) for phrase in excluded)
+        and (not wanted or each[2] in wanted)
+        and (phrases or any(_has(each, (word,)) for word in words))
+    }
+    assert set(found.numbers) == matching
+    assert (found.total, found.total_is_estimate) == (len(matching), False)
+    assert found.frequencies == {
+        word: sum(_has(each, (word,)) for each in documents) for word in words.union(*phrases)
+    }
+
+
 _TOKEN = st.text(alphabet="abé数据_./-1", min_size=1, max_size=6)
 _WORD = _TOKEN | st.sampled_from(["and", "or", "not", "near", "title", "rowid", "a*", "-", "."])
 
@@ -272,3 +412,14 @@ def test_no_token_can_break_the_engine(
         shared=True,
     )
     assert store.find(wanted).total >= 0
+
+
+def test_a_search_reads_the_index_and_not_the_table(postgres_store: Store) -> None:
+    postgres_store.add(*(document(n, f"word w{n}") for n in range(1, 1_001)))
+
+    def scans(tx: Any) -> Any:
+        assert postgres_store.index.candidates(OURS, tx, plan("w7", "word", limit=5)).numbers
+        query = "SELECT seq_scan, idx_scan > 0 FROM pg_stat_xact_user_tables WHERE relname = 'search_index'"
+        return tx.exec_driver_sql(query).one()
+
+    assert tuple(postgres_store.run(OURS, scans)) == (0, True)
