@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import re
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,9 @@ from typing import Any
 import pytest
 from import_support import SAMPLE, Cli, transcript, worker
 
+from claude_mem.cli import export
 from claude_mem.cli.export import as_markdown
+from claude_mem.cli.steering import STEERS
 
 pytestmark = pytest.mark.slow
 
@@ -107,6 +111,34 @@ def test_text_cannot_break_out_of_its_fence() -> None:
     text = as_markdown(json.dumps(row).encode()).decode()
     assert text.startswith("## a b\n")
     assert "`````\nx\n````\ny\n`````" in text
+
+
+class Screen(io.BytesIO):
+    """A terminal's end of stdout."""
+
+    def isatty(self) -> bool:
+        """It is one."""
+        return True
+
+
+@pytest.mark.parametrize("format_", [export.Format.MD, export.Format.JSONL])
+def test_recorded_text_steers_no_terminal_and_a_pipe_gets_every_byte(
+    monkeypatch: pytest.MonkeyPatch, format_: export.Format
+) -> None:
+    steering = "a\x1b]52;c;cm0gLXJm\x07 \u202egpj.exe\r"
+    row = {"kind": "prompt", "id": "1", "content": f"{steering}\tb\n一"}
+    line = json.dumps(row, ensure_ascii=False).encode()
+    written = {}
+    for is_terminal in (True, False):
+        screen = Screen() if is_terminal else io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(screen, encoding="utf-8"))
+        export._write(iter([line]), screen, format_)
+        written[is_terminal] = screen.getvalue().decode()
+    assert not STEERS.search(written[True])
+    assert "一" in written[True]
+    shape = as_markdown if format_ is export.Format.MD else export._as_line
+    assert written[False] == shape(line).decode()
+    assert STEERS.search(written[False])
 
 
 def test_a_failing_export_leaves_nothing_behind(cli: Cli, tmp_path: Path) -> None:

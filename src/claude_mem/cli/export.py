@@ -17,6 +17,7 @@ import typer
 
 from claude_mem.cli.connection import worker_client
 from claude_mem.cli.output import USAGE, console, emit, fail
+from claude_mem.cli.steering import escaped
 
 
 class Format(StrEnum):
@@ -98,18 +99,24 @@ def _write(
 ) -> int:
     """Write every row; returns how many. On a terminal a bar tells how far it is of `total`."""
     shape = as_markdown if format_ is Format.MD else _as_line
+    shown = target is sys.stdout.buffer and sys.stdout.isatty()
     if format_ is Format.MD:
         rows = by_session(rows)
     to_screen = target is sys.stdout.buffer or not sys.stderr.isatty()
     count = 0
     with nullcontext(_unwatched) if to_screen else _bar(total) as tell:
         for row in rows:
-            target.write(shape(row))
+            target.write(_steering_nothing(shape(row)) if shown else shape(row))
             count += 1
             if count % 200 == 0:
                 tell(count)
     target.flush()
     return count
+
+
+def _steering_nothing(text: bytes) -> bytes:
+    """For a terminal; a file and a pipe get every byte."""
+    return escaped(text.decode("utf-8", "replace")).encode()
 
 
 def _unwatched(_count: int) -> None:
