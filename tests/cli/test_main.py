@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from claude_mem.cli.main import main
+from claude_mem.worker import control
 
 
 @pytest.fixture
@@ -111,6 +114,49 @@ def test_nothing_is_made_beside_another_programs_database(
     assert "claude-mem install" in found["next_step"]
     assert [it.name for it in home.iterdir()] == ["claude-mem.db"]
     assert database.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["search", "x"], ["start"], ["db", "check"], ["db", "recover", "--yes"], ["db", "rebuild"]],
+)
+def test_a_folder_in_the_databases_place_is_told(
+    home: Path, capsys: Capture, arguments: list[str]
+) -> None:
+    (home / "claude-mem.db").mkdir(parents=True)
+    assert run(*arguments, "--json") == 1
+    found = told(capsys)
+    assert found["code"] == "FOREIGN_DATABASE"
+    assert "claude-mem.db" in found["error"]
+    assert [it.name for it in home.iterdir() if it.suffix != ".lock"] == ["claude-mem.db"]
+
+
+def test_any_other_folder_in_a_files_place_is_told(home: Path, capsys: Capture) -> None:
+    (home / "config.toml").mkdir(parents=True)
+    assert run("start", "--json") == 1
+    assert "config.toml" in told(capsys)["error"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments",
+    [["search", "\udcff"], ["context", "\udcff\udcfe"], ["export", "--project", "\udcff"]],
+)
+def test_an_argument_that_is_no_text_is_told(
+    monkeypatch: pytest.MonkeyPatch, home: Path, capsys: Capture, arguments: list[str]
+) -> None:
+    del home  # the person's own is out of reach
+    with tempfile.TemporaryDirectory(prefix="cm-") as short, socket.create_server(("", 0)) as taken:
+        monkeypatch.setenv("CLAUDE_MEM_HOME", short)
+        monkeypatch.setenv("CLAUDE_MEM_PORT", str(taken.getsockname()[1]))
+        out = ["--out", f"{short}/out"] if arguments[0] == "export" else []
+        try:
+            assert run(*arguments, *out, "--json") == 2
+        finally:
+            assert control.stop(Path(short)).ok
+    found = told(capsys)
+    assert found["code"] == "USAGE"
+    assert "\\udcff" in found["error"]
 
 
 # The first run loads what is imported on the way: another user may not read our interpreter.

@@ -53,6 +53,12 @@ def test_no_database_and_an_empty_one_are_nobodys(tmp_path: Path) -> None:
     assert not is_damaged_database(tmp_path / "claude-mem.db")
 
 
+def test_a_folder_of_its_name_is_not_ours(tmp_path: Path) -> None:
+    (tmp_path / "claude-mem.db").mkdir()
+    assert is_foreign_database(tmp_path / "claude-mem.db")
+    assert not is_damaged_database(tmp_path / "claude-mem.db")
+
+
 def test_what_has_no_header_or_our_tables_under_another_mark_is_damaged(tmp_path: Path) -> None:
     path = tmp_path / "claude-mem.db"
     path.write_text("some notes of mine")

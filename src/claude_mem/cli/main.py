@@ -27,7 +27,7 @@ from claude_mem.cli import (
     start,
     status,
 )
-from claude_mem.cli.output import FAILED, complain
+from claude_mem.cli.output import FAILED, USAGE, complain
 
 app = typer.Typer(
     name="claude-mem",
@@ -78,6 +78,23 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         step = "make it yours, or choose another data folder with CLAUDE_MEM_HOME"
         complain(said, step, code="NOT_PERMITTED", as_json=as_json)
         sys.exit(FAILED)
+    except IsADirectoryError as error:
+        said = f"{error.filename or 'what should be a file'} is a folder"
+        step = "move it away, or choose another data folder with CLAUDE_MEM_HOME"
+        complain(said, step, as_json=as_json)
+        sys.exit(FAILED)
+    except UnicodeEncodeError:
+        broken = next(filter(_is_broken, given), None)
+        if broken is None:
+            raise
+        said = f"{broken!a} is no text in UTF-8"
+        complain(said, "correct it and try again", code="USAGE", as_json=as_json)
+        sys.exit(USAGE)
+
+
+def _is_broken(argument: str) -> bool:
+    """Whether it holds bytes that Python could not decode: good in a path, not in a text."""
+    return any("\udc80" <= character <= "\udcff" for character in argument)
 
 
 def _run_json(arguments: list[str]) -> int:

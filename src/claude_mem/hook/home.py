@@ -16,6 +16,7 @@ TOKEN_PREFIX = "cm_sk_local_"  # noqa: S105 - a public prefix
 SECOND_HOME = "v2"
 _HEADER = b"SQLite format 3\x00"
 _HEADER_BYTES = 100
+_NO_FILE = b"no file"  # what stands for the header of a folder: nobody's mark
 # A schema keeps the text that made each table, on one of the first pages: these two are in every file of ours.
 _OUR_TABLES = (b"CREATE TABLE ingested_events", b"CREATE TABLE dead_letters")
 _SCHEMA_BYTES = 1 << 20
@@ -46,6 +47,7 @@ def is_foreign_database(path: Path) -> bool:
     Reads its bytes only (application id: bytes 68..71, big-endian; SQLite file format 1.3.9):
     opening it through SQLite could already change its -wal and -shm files. An empty file is
     nobody's, and one without a sound header is no program's any more: see `is_damaged_database`.
+    A folder of that name is not ours either.
     """
     return _has_another_mark(path) and not is_damaged_database(path)
 
@@ -55,7 +57,7 @@ def is_damaged_database(path: Path) -> bool:
 
     What begins with a sound header is damaged further on at most, which only SQLite can tell.
     """
-    if not _has_another_mark(path):
+    if not _has_another_mark(path) or path.is_dir():
         return False
     with path.open("rb") as file:
         start = file.read(_SCHEMA_BYTES)
@@ -73,6 +75,8 @@ def _header(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(_HEADER_BYTES)
+    except IsADirectoryError:
+        return _NO_FILE
     except (FileNotFoundError, NotADirectoryError):
         return b""
 

@@ -66,8 +66,10 @@ def file_faults(
 ) -> list[str]:
     """What is wrong with the file itself; nothing when it is sound. `thorough` compares indexes with tables too.
 
-    Raises Unavailable when it cannot be looked at now: that is no damage.
+    Raises Unavailable when it cannot be looked at now: that is no damage; ForeignDatabase when it is no file.
     """
+    if path.is_dir():
+        check_ours(path)
     with path.open("rb") as file:
         head = file.read(100)
     if not head:
