@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from claude_mem import __version__
 from claude_mem.cli import logs, start, status
-from claude_mem.worker.control import stop
+from claude_mem.worker.control import Started, stop
+from claude_mem.worker.diagnosis import Problem
 
 pytestmark = pytest.mark.slow
 
@@ -62,6 +63,27 @@ def told(run: Run, *arguments: str) -> dict[str, Any]:
     found = json.loads(lines[0])
     assert isinstance(found, dict)
     return found
+
+
+def test_what_a_failed_worker_said_is_shown_in_words_and_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    said = "port 1 is taken"
+    lines = (
+        json.dumps({"level": "error", "message": said, "code": "PORT_TAKEN"}),
+        json.dumps({"level": "warning", "message": "the disk is slow"}),
+        "Traceback (most recent call last):",
+    )
+    failed = Started("failed", problem=Problem("port_conflict", f"{said} by a", "end it", lines))
+    with pytest.raises(typer.Exit):
+        start.show_started(failed, as_json=False)
+    shown = capsys.readouterr().err.splitlines()
+    assert shown == [
+        "the disk is slow",
+        "Traceback (most recent call last):",
+        f"Error: {said} by a",
+        "Next:  end it",
+    ]
 
 
 def test_a_workers_day(run: Run, home: Path, port: int) -> None:

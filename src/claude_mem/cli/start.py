@@ -114,7 +114,7 @@ def show_started(started: Started, *, as_json: bool) -> None:
     if started.problem is not None:
         problem = started.problem
         if not as_json:
-            _show_tail(problem.log_tail)
+            _show_tail(problem.log_tail, problem.message)
         fail(problem.message, problem.advice, code=problem.code.upper(), as_json=as_json)
     data: dict[str, Any] = {
         "ok": True,
@@ -145,11 +145,22 @@ def _stopped_text(stopped: Stopped, pending: int | None) -> str:
     return text
 
 
-def _show_tail(lines: tuple[str, ...]) -> None:
+def _show_tail(lines: tuple[str, ...], said: str) -> None:
+    """What the worker said last, in words; what is told anyway is told once."""
     from rich.text import Text
 
     from claude_mem.cli.output import console
 
     out = console(stderr=True)
-    for line in lines:
-        out.print(Text(line, style="dim"))
+    for line in map(_in_words, lines):
+        if line and line not in said:
+            out.print(Text(line, style="dim"))
+
+
+def _in_words(line: str) -> str:
+    """The message of a line of the log; any other line as it is."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return line
+    return str(record.get("message", "")) if isinstance(record, dict) else line
