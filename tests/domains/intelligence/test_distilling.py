@@ -12,7 +12,7 @@ from claude_mem.domains.capture import forget, reindex
 from claude_mem.domains.intelligence import service as intelligence
 from claude_mem.domains.intelligence.jobs import KIND, QUIET_MS, Summarise
 from claude_mem.domains.memory import service as memory
-from claude_mem.domains.memory.model import EntityRef
+from claude_mem.domains.memory.model import Derived, EntityRef
 from claude_mem.domains.retrieval.model import Query
 from claude_mem.kernel.clock import now_ms, to_iso
 from claude_mem.kernel.ids import new_id
@@ -278,6 +278,56 @@ async def test_a_forgotten_learning_or_summary_does_not_come_back(store: Store) 
     assert RULE not in {row["description"] for row in await store.learnings()}
     own = (await store.session())["id"]
     assert await store.read(lambda tx: intelligence.current_digest(SCOPE, tx, own)) is None
+
+
+async def test_a_forgotten_rule_is_in_no_summary_made_before_or_later(store: Store) -> None:
+    """The prompts in which it was said stay."""
+    rule = f"Always run {WORD} before you push to main."
+    other = f"Please always run {WORD} first, before you push to main."
+    await a_day(store)
+    await store.ask(rule)
+    await store.ask("What do we use instead of Redis?", "s2")
+    await store.ask(other, "s2")
+    for name in ("s1", "s2"):
+        await store.distil(name)
+    [learned] = [row for row in await store.learnings() if WORD in row["description"]]
+    assert len(learned["source_session_ids"]) == 2
+    await store.forget("learning", learned["id"])
+    for _ in range(2):
+        assert set(await store.tables_with(WORD)) == {"prompts", "search_documents"}
+        assert await store.found(WORD) == {"prompt"}
+        assert [row["description"] for row in await store.learnings()].count(RULE) == 1
+        await store.ask("And another thing.", "s1")
+        await store.ask("And one more thing.", "s2")
+        for name in ("s1", "s2"):
+            await store.distil(name)
+    await store.ask("Look at the ledger first.", "s3")
+    await store.ask(rule, "s3")
+    await store.distil("s3")
+    assert WORD not in repr((await store.summary("s3"))["content"])
+    assert await store.distil("s3") == Derived()
+
+
+async def test_a_session_that_said_nothing_else_stays_silent(store: Store) -> None:
+    await store.ask(f"Always run {WORD} before you push to main.")
+    await store.distil()
+    [learned] = await store.learnings()
+    await store.forget("learning", learned["id"])
+    own = (await store.session())["id"]
+    for _ in range(2):
+        await store.distil()
+        assert await store.learnings() == []
+        found = await store.read(lambda tx: intelligence.digest(SCOPE, tx, own))
+        assert found is None or not found.preferences
+
+
+async def test_a_forgotten_mend_is_in_no_summary(store: Store) -> None:
+    await a_day(store)
+    await store.distil()
+    [mend] = [row for row in await store.learnings() if row["category"] == "solution"]
+    await store.forget("learning", mend["id"])
+    assert "ECONNREFUSED" not in (await store.summary())["content"]
+    assert "1a2b3c4" in (await store.summary())["content"]
 
 
 async def test_a_rebuilt_index_is_the_same(store: Store) -> None:

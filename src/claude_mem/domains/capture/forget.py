@@ -20,7 +20,6 @@ from claude_mem.ports.database import Tx
 from claude_mem.ports.inbox import Inbox
 
 Row = dict[str, Any]
-_DERIVED = frozenset({"summary", "learning"})  # what nothing else is made from
 _ALL_LETTERS = 1_000_000  # they are few: each is an error that somebody has to see
 
 
@@ -124,12 +123,30 @@ def forget_entity(
     row = memory.get_entity(scope, tx, ref.kind, ref.id)
     ref = EntityRef(ref.kind, row["id"])  # it may have been asked for by the short form
     refs = [ref]
-    if ref.kind in _DERIVED:
+    if ref.kind == "learning":
+        return _forget_learning(scope, tx, indexing, row)
+    if ref.kind == "summary":  # what nothing else is made from
         return _forget(scope, tx, indexing, refs, None)
     if ref.kind == "observation":
         refs += memory.changes_of(scope, tx, ref.id)
     refs += memory.compactions_since(scope, tx, row["session_id"], row["occurred_at"])
     return _forget(scope, tx, indexing, refs, row["session_id"])
+
+
+def _forget_learning(
+    scope: Scope, tx: Tx, indexing: IndexingService, learning: Row
+) -> list[EntityRef]:
+    """With the points of the summaries that said it: they would go on being told."""
+    ref = EntityRef("learning", learning["id"])
+    sessions = intelligence.withhold(scope, tx, learning)
+    gone = _forget(scope, tx, indexing, [ref], None)
+    removed: list[EntityRef] = []
+    changed: set[EntityRef] = set()
+    for session_id in sessions:
+        removed += intelligence.withdraw(scope, tx, indexing, session_id).removed
+        changed.update(intelligence.distil(scope, tx, indexing, session_id).changed)
+    indexing.purge(scope, tx)
+    return [*gone, *(ref for ref in removed if ref not in changed)]
 
 
 def _forget(

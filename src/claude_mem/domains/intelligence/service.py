@@ -6,7 +6,7 @@ again at any time, after any crash, with the same outcome.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +15,17 @@ from claude_mem.domains.intelligence.findings import essence, is_same
 from claude_mem.domains.intelligence.index import entry
 from claude_mem.domains.intelligence.model import Digest, Finding, Point
 from claude_mem.domains.intelligence.notes import SAVED
+from claude_mem.domains.intelligence.withheld import key, without
 from claude_mem.domains.memory import service as memory
-from claude_mem.domains.memory.model import Derived, EntityRef, NewLearning, SessionSummary
+from claude_mem.domains.memory.model import (
+    Derived,
+    EntityRef,
+    Material,
+    NaturalKey,
+    NewLearning,
+    Recording,
+    SessionSummary,
+)
 from claude_mem.domains.retrieval.service import IndexingService
 from claude_mem.kernel.errors import NotFound
 from claude_mem.kernel.scope import Scope
@@ -29,7 +38,22 @@ _COMPARED = 400  # learnings of a category that a new one is compared with
 def digest(scope: Scope, tx: Tx, session_id: str) -> Digest | None:
     """The digest of a session as its rows are now, made anew; None when there is nothing to tell."""
     material = memory.session_material(scope, tx, session_id)
-    return None if material is None else digest_of(material)
+    return None if material is None else _digest(scope, tx, material)
+
+
+def _digest(scope: Scope, tx: Tx, material: Material) -> Digest | None:
+    """Without what a person had forgotten of what was learned in the session."""
+    found = digest_of(material)
+    while found is not None and (doomed := _forgotten(scope, tx, found)):
+        material = without(material, doomed)
+        found = digest_of(material)
+    return found
+
+
+def _forgotten(scope: Scope, tx: Tx, found: Digest) -> list[Finding]:
+    keys = {key(it.fingerprint): it for it in found.findings}
+    known = memory.find_keys(scope, tx, {found.session_id: list(keys)}) if keys else {}
+    return [keys[name] for _, name in known]
 
 
 def is_stale(scope: Scope, tx: Tx, session_id: str) -> bool:
@@ -47,7 +71,7 @@ def current_digest(scope: Scope, tx: Tx, session_id: str) -> Digest | None:
     material = memory.session_material(scope, tx, session_id)
     if material is None or memory.summary_is_forgotten(scope, tx, material.session["id"]):
         return None
-    return digest_of(material)
+    return _digest(scope, tx, material)
 
 
 def distil(
@@ -64,10 +88,16 @@ def distil(
     found = made or digest(scope, tx, session_id)
     if found is None:
         return withdraw(scope, tx, indexing, session_id)
+    learnings = _learnings(scope, tx, found)
+    told = memory.replace_learnings(scope, tx, session_id, learnings)
+    if gone := _forgotten_elsewhere(scope, tx, learnings):
+        _index(scope, tx, indexing, told)
+        _note_forgotten(scope, tx, session_id, gone)
+        again = distil(scope, tx, indexing, session_id)
+        return Derived((*told.changed, *again.changed), (*told.removed, *again.removed))
     before = memory.summary_of(scope, tx, session_id)
     summary_id = memory.save_summary(scope, tx, _summary(found))
     after = memory.summary_of(scope, tx, session_id)
-    told = memory.replace_learnings(scope, tx, session_id, _learnings(scope, tx, found))
     changed = list(told.changed)
     if after is not None and (before is None or before["version"] != after["version"]):
         changed.append(EntityRef("summary", summary_id))
@@ -81,6 +111,44 @@ def withdraw(scope: Scope, tx: Tx, indexing: IndexingService, session_id: str) -
     derived = memory.withdraw(scope, tx, session_id)
     _index(scope, tx, indexing, derived)
     return derived
+
+
+def withhold(scope: Scope, tx: Tx, learning: Row) -> list[str]:
+    """Let the sessions that taught a learning not say it again, in whatever words; returns which these are.
+
+    What was made of them so far still does: it is to be withdrawn and made anew.
+    """
+    sessions: list[str] = learning["source_session_ids"]
+    for session_id in sessions:
+        while found := digest(scope, tx, session_id):
+            same = [it for it in found.findings if _says(it, learning)]
+            if not same:
+                break
+            _note_forgotten(scope, tx, session_id, {it.fingerprint: learning["id"] for it in same})
+    return sessions
+
+
+def _says(finding: Finding, learning: Row) -> bool:
+    if finding.fingerprint == learning["fingerprint"]:
+        return True
+    category = learning["category"]
+    if finding.category != category or _is_rule(finding.tags) != _is_rule(learning["tags_json"]):
+        return False
+    words = essence(_compared(learning["title"], learning["description"], category))
+    return is_same(essence(_compared(finding.title, finding.description, category)), words)
+
+
+def _note_forgotten(scope: Scope, tx: Tx, session_id: str, gone: Mapping[str, str]) -> None:
+    """`gone`: fingerprint -> id of the forgotten learning."""
+    keys = [NaturalKey(session_id, key(it), "learning", own) for it, own in gone.items()]
+    memory.record(scope, tx, Recording(natural_keys=keys))
+
+
+def _forgotten_elsewhere(scope: Scope, tx: Tx, learnings: Sequence[NewLearning]) -> dict[str, str]:
+    """Those of saved learnings that a person had forgotten when another session had taught them."""
+    ids = {it.fingerprint: memory.save_learning(scope, tx, it)[0] for it in learnings}
+    there = memory.get_many(scope, tx, [EntityRef("learning", own) for own in ids.values()])
+    return {it: own for it, own in ids.items() if EntityRef("learning", own) not in there}
 
 
 def _index(scope: Scope, tx: Tx, indexing: IndexingService, derived: Derived) -> None:
