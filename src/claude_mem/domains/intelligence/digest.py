@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from claude_mem.domains.intelligence import cues, outcomes
+from claude_mem.domains.intelligence.borrowed import MASK, is_own, own_sentences
 from claude_mem.domains.intelligence.findings import findings_of
 from claude_mem.domains.intelligence.mending import mended
 from claude_mem.domains.intelligence.model import Digest, Point
@@ -33,7 +34,7 @@ from claude_mem.domains.intelligence.titles import title_of
 from claude_mem.domains.memory.model import EntityRef, Material
 
 Row = dict[str, Any]
-ENGINE: Final = "extractive-3"
+ENGINE: Final = "extractive-4"
 _ROOM: Final = 3_300.0  # of a summary
 _SHARE, _LEAST = 0.9, 500.0  # of what was said; a short session has a short summary
 _FILES, _COMMITS, _MENDS, _PREFERENCES, _KEY_POINTS, _OPEN = 14, 8, 5, 6, 6, 6
@@ -100,9 +101,7 @@ def _sentences(prompts: Sequence[Row]) -> list[Sentence]:
     found: list[Sentence] = []
     for number, row in enumerate(prompts):
         is_last = number + 1 == len(prompts) or prompts[number + 1]["prompt_type"] == USER
-        for place, text in enumerate(
-            [*split(row["head"]), *(split(row["tail"])[1:] if row["tail"] else [])]
-        ):
+        for place, (text, own) in enumerate(_told(row)):
             found.append(
                 Sentence(
                     text=text,
@@ -113,10 +112,25 @@ def _sentences(prompts: Sequence[Row]) -> list[Sentence]:
                     final=is_last and row["prompt_type"] == ASSISTANT,
                     subagent=bool(row["subagent_id"]),
                     first=place == 0,
+                    own=None if own == text else own,
                 )
             )
     few = _SENTENCES // 5
     return found if len(found) <= _SENTENCES else [*found[:few], *found[few - _SENTENCES :]]
+
+
+def _told(row: Row) -> list[tuple[str, str]]:
+    """The sentences of a prompt or reply, each with what in it is its writer's own."""
+    if row["prompt_type"] != USER:
+        tail = split(row["tail"])[1:] if row["tail"] else []
+        return [(text, text) for text in (*split(row["head"]), *tail)]
+    told = own_sentences(row["head"])
+    rest = own_sentences(row["tail"])[1:] if row["tail"] else []
+    if told and not is_own(told[-1][1]):
+        rest = [
+            (text, MASK * len(text)) for text, _ in rest
+        ]  # it was cut within what is handed over
+    return told + rest
 
 
 def _printed(observations: Sequence[Row]) -> list[Sentence]:

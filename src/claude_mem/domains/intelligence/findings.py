@@ -88,7 +88,13 @@ def _decisions(chosen: Sequence[Scored], rules: Sequence[Scored]) -> Iterator[Fi
     for each in sorted(chosen, key=lambda it: -it.worth):
         it = each.sentence
         says = decides(each) and "cause" in each.kinds
-        if id(each) in held or it.subagent or width(it.text) < 40 or it.text.endswith(("?", "？")):
+        if (
+            id(each) in held
+            or it.subagent
+            or not it.is_own
+            or width(it.text) < 40
+            or it.text.endswith(("?", "？"))
+        ):
             continue
         if says or _LESSON.search(it.text):
             yield Finding(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from claude_mem.domains.intelligence import cues
+from claude_mem.domains.intelligence.borrowed import is_own
 from claude_mem.domains.intelligence.sentences import options
 from claude_mem.domains.memory.model import EntityRef
 from claude_mem.domains.retrieval.analysis import is_stop_word, tokens
@@ -28,6 +29,7 @@ _KINDS: Final = {
     "preference": (cues.PREFERENCE, 0.5),
     "rule": (cues.RULE, 0.7),
 }
+_WILLED: Final = frozenset({"decision", "rejection", "preference", "rule"})
 _HARD_WORD, _HARD_WORDS = 0.16, 6  # worth of one, and how many count
 _CENTRAL, _BASE = 0.8, 0.3
 _NEW_WORD = 0.3  # worth of a hard word that nothing chosen so far holds
@@ -48,6 +50,12 @@ class Sentence:
     final: bool
     subagent: bool
     first: bool  # of its message
+    own: str | None = None  # with somebody else's words masked, where there are any
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is not mostly somebody else's words."""
+        return self.own is None or is_own(self.own)
 
 
 @dataclass(slots=True)
@@ -80,9 +88,7 @@ def width(text: str) -> float:
 def score(sentences: Sequence[Sentence]) -> list[Scored]:
     """Every sentence with its worth, in the order given."""
     scored = [
-        Scored(
-            it, _kinds_of(it.text), cues.hard_words(it.text), _counted(it.text), room=width(it.text)
-        )
+        Scored(it, _kinds_of(it), cues.hard_words(it.text), _counted(it.text), room=width(it.text))
         for it in sentences
     ]
     _weigh(scored)
@@ -92,8 +98,14 @@ def score(sentences: Sequence[Sentence]) -> list[Scored]:
     return scored
 
 
-def _kinds_of(text: str) -> frozenset[str]:
-    return frozenset(name for name, (pattern, _) in _KINDS.items() if pattern.search(text))
+def _kinds_of(it: Sentence) -> frozenset[str]:
+    """What a sentence says; nobody wants or decides anything in somebody else's words."""
+    own = it.text if it.own is None else it.own
+    return frozenset(
+        name
+        for name, (pattern, _) in _KINDS.items()
+        if pattern.search(own if name in _WILLED else it.text)
+    )
 
 
 def _counted(text: str) -> dict[str, float]:

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from claude_mem.domains.intelligence import cues
+from claude_mem.domains.intelligence.borrowed import MASK
 from claude_mem.domains.intelligence.outcomes import Commit
-from claude_mem.domains.intelligence.scoring import USER, Scored, width
+from claude_mem.domains.intelligence.scoring import USER, Scored, Sentence, width
 from claude_mem.domains.intelligence.sentences import clip
 from claude_mem.domains.memory.model import TITLE_CHARS, UNTITLED, preview
 
 _ROOM: Final = 100
+_INTRODUCED: Final = 12  # from which an introduction says something
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s|(?<=[。！？])")
 _PREFIX = re.compile(
     r"^(?:feat|fix|chore|docs|refactor|test|perf|build|ci|style)(?:\([^)]*\))?!?:\s*"
@@ -62,10 +64,21 @@ def _tells_the_task(each: Scored) -> float:
 
 
 def _of_request(asked: Sequence[Scored]) -> str:
-    """The best sentence of the first requests, without courtesies, cut at a clause."""
+    """The best sentence of the first requests in the person's own words, without courtesies, cut at a clause."""
     first = asked[0].sentence.message
     early = [each for each in asked if each.sentence.message == first] or list(asked[:5])
-    best = max(early, key=_tells_the_task).sentence.text
+    own = [each for each in early if each.sentence.is_own] or [
+        each for each in asked if each.sentence.is_own
+    ]
+    best = max(own, key=_tells_the_task).sentence.text if own else _borrowed(early[0].sentence)
     text = cues.COURTESY.sub("", best).strip() or best
     limit = int(_ROOM / max(width(text) / len(text), 1.0))
     return clip(text[:1].upper() + text[1:], limit).rstrip("。.:：")
+
+
+def _borrowed(it: Sentence) -> str:
+    """Of what is only handed over or pasted: how it is introduced, or else that it was pasted."""
+    introduced = (it.own or "").partition(MASK)[0].rstrip(" \"'“„«「『‘:：,，")
+    if width(introduced) >= _INTRODUCED:
+        return introduced
+    return "粘贴的文字" if cues.is_dense_script(it.text) else "Pasted text"
