@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from claude_mem.adapters.nats.inbox import NatsInbox
 from claude_mem.adapters.sqlite.inbox import SqliteInbox
-from claude_mem.kernel.errors import Unavailable
+from claude_mem.kernel.errors import TooLarge, Unavailable
 from claude_mem.kernel.ids import new_id
 from claude_mem.kernel.scope import LOCAL_USER, Scope, local_scope
 from claude_mem.ports.inbox import Entry, Inbox
+from nats_servers import NatsServer, nats_server
 
 SCOPE = local_scope()
 OTHER = Scope(new_id(), LOCAL_USER, frozenset())
 Opener = Callable[[], Inbox]
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(scope="session")
+def nats() -> Iterator[NatsServer]:
+    with nats_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "nats"])
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
-    return lambda: SqliteInbox(tmp_path / "inbox.db", bound=1_000)
+    if request.param == "sqlite":
+        return lambda: SqliteInbox(tmp_path / "inbox.db", bound=1_000)
+    return request.getfixturevalue("open_nats")
+
+
+@pytest.fixture
+def open_nats(nats: NatsServer) -> Callable[..., NatsInbox]:
+    """Opens replicas of one deployment, which no other test sees."""
+    name = f"test-{new_id()}"
+    return lambda **settings: NatsInbox([nats.url], name=name, **{"bound": 1_000, **settings})
 
 
 @pytest.fixture
@@ -144,3 +161,197 @@ async def test_dead_letters_are_dropped_by_id_and_enterprise(inbox: Inbox) -> No
     assert await inbox.drop_dead_letters(SCOPE, [gone, new_id()]) == 1
     assert [letter.event_id for letter in await inbox.dead_letters(SCOPE, 9)] == [kept]
     assert await inbox.pending() == 0
+
+
+async def test_an_id_that_was_let_go_may_come_again(inbox: Inbox) -> None:
+    batch = entries(2)
+    await inbox.append(SCOPE, batch)
+    done, poisoned = await inbox.take(2)
+    await inbox.ack([done.position])
+    await inbox.bury(poisoned, "to be repaired", 1)
+    assert await inbox.append(SCOPE, batch) == 2
+    assert [p.event_id for p in await inbox.take(9)] == [e.event_id for e in batch]
+
+
+async def test_an_id_is_no_pattern(inbox: Inbox) -> None:
+    batch = [Entry(odd, b"{}") for odd in ("*", ">", "a.b", "a b", "a", "\u8bb0", "%2A")]
+    assert await inbox.append(SCOPE, batch) == len(batch)
+    taken = await inbox.take(9)
+    assert [p.event_id for p in taken] == [e.event_id for e in batch]
+    for pending in taken[2:]:
+        await inbox.bury(pending, "poison", 1)
+    assert await inbox.drop_dead_letters(SCOPE, ["*", ">", "a.*", "*.b"]) == 0
+    assert {d.event_id for d in await inbox.dead_letters(SCOPE, 9)} == {
+        e.event_id for e in batch[2:]
+    }
+    assert await inbox.drop_dead_letters(SCOPE, ["a", "a.b", "\u8bb0"]) == 3
+
+
+async def test_a_dead_letter_keeps_what_it_was_and_why(inbox: Inbox) -> None:
+    body = '{"text": "line\\n\u8bb0\u5fc6"}'.encode() + b"\xff\r\n"
+    reason = "KeyError:\r\n  \u201ckind\u201d \U0001f4a5 " + "x" * 500
+    await inbox.append(SCOPE, [Entry(new_id(), body)])
+    await inbox.bury((await inbox.take(1))[0], reason, 17)
+    (letter,) = await inbox.dead_letters(SCOPE, 9)
+    assert (letter.body, letter.reason, letter.at) == (body, reason, 17)
+
+
+async def test_the_newest_dead_letters_come_first_and_one_event_has_one(inbox: Inbox) -> None:
+    batch = entries(5)
+    await inbox.append(SCOPE, batch)
+    for at, pending in zip((30, 10, 50, 40, 20), await inbox.take(5), strict=True):
+        await inbox.bury(pending, "first", at)
+    assert [d.at for d in await inbox.dead_letters(SCOPE, 3)] == [50, 40, 30]
+    await inbox.append(SCOPE, batch[:1])
+    await inbox.bury((await inbox.take(1))[0], "again", 60)
+    letters = await inbox.dead_letters(SCOPE, 9)
+    assert [(d.at, d.reason) for d in letters[:2]] == [(60, "again"), (50, "first")]
+    assert len(letters) == 5
+
+
+async def test_nats_gives_replicas_different_entries(open_nats: Callable[..., NatsInbox]) -> None:
+    one, other = open_nats(), open_nats()
+    batch = entries(10)
+    await one.append(SCOPE, batch)
+    first, second = await one.take(6), await other.take(6)
+    assert (len(first), len(second)) == (6, 4)
+    assert {p.event_id for p in (*first, *second)} == {e.event_id for e in batch}
+    await one.ack([p.position for p in first])
+    assert await other.pending() == 4
+    await one.close()
+    await other.close()
+
+
+async def take_from_another(inbox: Inbox, count: int) -> dict[str, int]:
+    """What comes to `inbox` until it has `count` entries: position by event id."""
+    got: dict[str, int] = {}
+    async with asyncio.timeout(60):
+        while len(got) < count:
+            await inbox.wait(0.2)
+            got.update({p.event_id: p.position for p in await inbox.take(99)})
+    return got
+
+
+async def test_nats_gives_on_what_a_replica_left_when_it_closes(
+    open_nats: Callable[..., NatsInbox],
+) -> None:
+    closed, other = open_nats(ack_wait=3_600), open_nats(ack_wait=3_600)
+    batch = entries(4)
+    await closed.append(SCOPE, batch)
+    assert len(await closed.take(2)) == 2
+    await closed.close()
+    assert set(await take_from_another(other, 4)) == {e.event_id for e in batch}
+    await other.close()
+
+
+async def test_nats_gives_on_what_a_silent_replica_holds(
+    open_nats: Callable[..., NatsInbox],
+) -> None:
+    silent, other = open_nats(ack_wait=1), open_nats(ack_wait=1)
+    batch = entries(4)
+    await silent.append(SCOPE, batch)
+    kept = await silent.take(2)
+    got = await take_from_another(other, 4)
+    assert set(got) == {e.event_id for e in batch}
+    assert await silent.take(9) == []  # it no longer takes them for its own
+    await other.ack(list(got.values()))
+    await silent.ack([p.position for p in kept])  # too late, and harmless
+    assert await other.pending() == 0
+    await silent.close()
+    await other.close()
+
+
+@pytest.mark.slow
+async def test_nats_lets_a_replica_keep_what_it_takes_again_and_again(
+    open_nats: Callable[..., NatsInbox],
+) -> None:
+    """A recorder that cannot reach the database comes back for the same entries."""
+    busy, other = open_nats(ack_wait=4), open_nats(ack_wait=4)
+    await busy.append(SCOPE, entries(3))
+    first = await busy.take(3)
+    for _ in range(10):
+        await asyncio.sleep(0.5)
+        assert await busy.take(3) == first
+        assert await other.take(3) == []
+    await busy.close()
+    await other.close()
+
+
+async def test_nats_holds_the_bound_itself_and_doubles_nothing_of_what_fitted(
+    open_nats: Callable[..., NatsInbox],
+) -> None:
+    inbox, tighter = open_nats(bound=10), open_nats(bound=4)
+    known, new = entries(2), entries(3)
+    await inbox.append(SCOPE, known)
+    assert await tighter.pending() == 2  # it has set the broker's bound by now
+    with pytest.raises(Unavailable) as refusal:
+        await inbox.append(SCOPE, [*known, *new])
+    assert refusal.value.retry_after
+    assert await inbox.pending() == 4
+    await inbox.ack([p.position for p in await inbox.take(2)])
+    assert await inbox.append(SCOPE, new) == 1
+    assert {p.event_id for p in await inbox.take(9)} == {e.event_id for e in new}
+    await inbox.close()
+    await tighter.close()
+
+
+async def test_nats_stores_all_or_none_of_a_large_batch(
+    open_nats: Callable[..., NatsInbox],
+) -> None:
+    inbox, tighter = open_nats(), open_nats(bound=299)
+    batch, more = entries(150), entries(150)
+    assert await inbox.append(SCOPE, batch) == 150
+    assert await tighter.pending() == 150
+    with pytest.raises(Unavailable):
+        await inbox.append(SCOPE, more)
+    assert await inbox.pending() == 150
+    assert await inbox.append(SCOPE, [*batch, *more[:149]]) == 149
+    taken = await inbox.take(300)
+    assert [p.event_id for p in taken] == [e.event_id for e in (*batch, *more[:149])]
+    await inbox.close()
+    await tighter.close()
+
+
+async def test_nats_says_of_an_event_it_cannot_take_that_it_is_too_large(
+    open_nats: Callable[..., NatsInbox],
+) -> None:
+    inbox = open_nats()
+    with pytest.raises(TooLarge, match="max_payload"):
+        await inbox.append(SCOPE, [*entries(1), Entry(new_id(), b"x" * 1_040_000)])
+    assert await inbox.pending() == 0
+    largest = Entry(new_id(), b"x" * 1_030_000)
+    await inbox.append(SCOPE, [largest, *entries(1)])
+    await inbox.bury((await inbox.take(1))[0], "\U0001f4a5" * 9_999, 1)
+    (letter,) = await inbox.dead_letters(SCOPE, 9)
+    assert letter.body == largest.body
+    await inbox.close()
+
+
+async def test_nats_keeps_nothing_of_what_was_let_go(
+    nats: NatsServer, open_nats: Callable[..., NatsInbox]
+) -> None:
+    inbox = open_nats()
+    needle = new_id().encode()
+
+    def found() -> bool:
+        return any(needle in path.read_bytes() for path in nats.store.rglob("*.blk"))
+
+    await inbox.append(SCOPE, [Entry(new_id(), needle * 100) for _ in range(50)])
+    assert found()
+    await inbox.ack([p.position for p in await inbox.take(50)])
+    await inbox.maintain()
+    assert not found()
+    await inbox.close()
+
+
+async def test_nats_brings_the_bound_up_to_date_and_leaves_the_rest(
+    open_nats: Callable[..., NatsInbox],
+) -> None:
+    first = open_nats(bound=2)
+    batch = entries(3)
+    with pytest.raises(Unavailable):
+        await first.append(SCOPE, batch)
+    await first.close()
+    second = open_nats(bound=3)
+    assert await second.append(SCOPE, batch) == 3
+    await second.close()
