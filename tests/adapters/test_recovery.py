@@ -245,6 +245,18 @@ def test_learnings_whose_sessions_are_lost_are_found_again(
     assert selected(path, query) == {(len(projects),)}
 
 
+@pytest.mark.parametrize("name", ["prompts", "search_fts_data"])
+def test_transcripts_are_read_anew_only_where_something_was_lost(
+    store: Settings, name: str
+) -> None:
+    """The record of imports says of what is lost that it was read."""
+    record = store.home / "imports.json"
+    record.write_text("{}")
+    made = mend(store, zero(pages_of(store.database, name)[-1]))
+    assert record.exists() is (name != "prompts")
+    assert Path(made.kept).with_name("imports.json").exists() is (name == "prompts")
+
+
 def test_what_was_freed_does_not_come_back(store: Settings) -> None:
     raw = sqlean.connect(str(store.database), isolation_level=None)
     raw.execute("PRAGMA foreign_keys=OFF")

@@ -129,7 +129,21 @@ def recover(settings: Settings, path: Path, say: Say, *, source: Path | None = N
         _remove(new)
         raise
     made.kept = str(kept) if kept else ""
+    if path == settings.database and _lacks(made.rescue):
+        _let_transcripts_be_read_anew(settings.home, kept)
     return made
+
+
+def _lacks(rescue: Rescue) -> bool:
+    return bool(rescue.lost or rescue.unclaimed or any(it.bad_pages for it in rescue.tables))
+
+
+def _let_transcripts_be_read_anew(home: Path, kept: Path | None) -> None:
+    """Put the record of imports aside: it says of what is lost that it was read."""
+    record = home / "imports.json"
+    if kept is not None and record.exists():
+        record.replace(_free_name(kept.with_name(record.name)))
+    record.unlink(missing_ok=True)
 
 
 def _has_content(path: Path) -> bool:
