@@ -200,6 +200,21 @@ async def test_what_is_saved_can_be_searched_and_forgotten(api: Api) -> None:
     assert "nothing has the id" in told(await call(api, "forget", id=identifier), failed=True)
 
 
+async def test_forgetting_one_note_of_several_says_that_only_it_went(api: Api) -> None:
+    await fill(api)
+    notes = [f"The {word} gateway listens on its own port." for word in ("teal", "plum", "rust")]
+    saved = [await call(api, "save", folder="/ledger", content=it) for it in notes]
+    session = saved[0].structured_content["session"]
+    await call(api, "summary", session=session)
+    gone = await call(api, "forget", id=saved[0].structured_content["id"])
+    assert gone.structured_content["forgotten"] == {"observation": 1, "learning": 1}
+    assert gone.structured_content["remade"] == 2
+    assert "(1 observation, 1 learning)" in told(gone)
+    assert "2 learnings made anew" in told(gone)
+    left = {row["description"] for row in (await api.get("/learnings"))["data"]}
+    assert set(notes[1:]) <= left
+
+
 async def test_a_note_joins_the_running_session(api: Api) -> None:
     await fill(api)
     await call(api, "save", folder="/ledger", running="s-1", content="Said on the way")

@@ -76,6 +76,13 @@ def kind_of(row: Row) -> str:
     return f"{kind}/{subtype}" if subtype else kind
 
 
+def counted(kind: str, number: int) -> str:
+    """`2 code changes`."""
+    name = kind.replace("_", " ")
+    many = f"{name[:-1]}ies" if name.endswith("y") else f"{name}s"
+    return f"{number} {name if number == 1 else many}"
+
+
 def title_of(row: Row) -> str:
     """What a row is called, "" when it has no name of its own."""
     return one_line(str(row.get("title") or row.get("file_path") or ""), 120)

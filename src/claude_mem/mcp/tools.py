@@ -130,14 +130,17 @@ async def _forget(api: Api, given: Given, project: str | None, place: Place) -> 
     else:
         raise Misuse("give one of id and last_turn: true")
     counts = gone["forgotten"]
-    parts = ", ".join(f"{number} {kind}" for kind, number in counts.items()) or "nothing"
-    said = f"Forgotten for good: {what} ({parts})."
+    parts = ", ".join(render.counted(kind, number) for kind, number in counts.items())
+    said = f"Forgotten for good: {what} ({parts or 'nothing else'})."
+    if again := gone["remade"]:
+        said += f" Of the rest {render.counted('learning', again)} made anew, under new ids."
     if copies := gone["copies"]:
         said += (
             f" Damaged files that were kept may still hold it: {', '.join(copies)}. A person removes them with"
             " `claude-mem db drop-copies`."
         )
-    return Answer(said, {"forgotten": counts, "id": given.get("id"), "copies": copies})
+    data = {"forgotten": counts, "remade": again, "id": given.get("id"), "copies": copies}
+    return Answer(said, data)
 
 
 _Tool = Callable[[Api, Given, str | None, Place], Awaitable[Answer]]

@@ -88,7 +88,7 @@ class Memory:
         found = await self.rows("SELECT content FROM prompts ORDER BY occurred_at, id")
         return [row[0] for row in found]
 
-    async def forget_last(self) -> list[EntityRef]:
+    async def forget_last(self) -> forget.Gone:
         indexing = self.state["indexing"]
         return await self.state["database"].write(  # type: ignore[no-any-return]
             SCOPE, lambda tx: forget.forget_last(SCOPE, tx, indexing, None)
@@ -107,7 +107,7 @@ class Memory:
             SCOPE, lambda tx: forget.forget_session(SCOPE, tx, indexing, session)
         )
 
-    async def forget(self, kind: str, entity_id: str) -> list[EntityRef]:
+    async def forget(self, kind: str, entity_id: str) -> forget.Gone:
         ref, indexing = EntityRef(kind, entity_id), self.state["indexing"]
         return await self.state["database"].write(  # type: ignore[no-any-return]
             SCOPE, lambda tx: forget.forget_entity(SCOPE, tx, indexing, ref)
@@ -330,7 +330,7 @@ async def test_a_forgotten_reply_is_no_reason_any_more(mem: Memory) -> None:
 async def test_a_forgotten_tool_call_takes_its_changes_with_it(mem: Memory) -> None:
     await mem.take(prompt("go", 0, "p1"), edit(1, "p1"), edit(2, "p1", "toolu_2"))
     [(first,), _] = await mem.rows("SELECT id FROM observations ORDER BY occurred_at")
-    assert [ref.kind for ref in await mem.forget("observation", first)] == [
+    assert [ref.kind for ref in (await mem.forget("observation", first)).refs] == [
         "observation",
         "code_change",
     ]

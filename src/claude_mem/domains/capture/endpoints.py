@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from contextlib import suppress
 from typing import Annotated, Any, Literal
 
@@ -134,13 +133,16 @@ class ForgetBody(_Body):
 
 
 class Forgotten(BaseModel):
-    """What was taken out, by kind; `since` is when the forgotten turn or session began, null for one thing.
+    """What was taken out for good, by kind.
 
+    `remade`: learnings of the rest of its session that were made anew without it, under other ids. `since`: when the
+    forgotten turn began, null for anything else.
     `cleared`: whether its last bytes are out of the files too; where that takes long it is done when the worker is
     idle. `copies`: damaged files that were kept and may still hold it, by their place in the data folder.
     """
 
     forgotten: dict[str, int]
+    remade: int
     since: str | None
     cleared: bool
     copies: list[str]
@@ -206,24 +208,24 @@ async def post_forget(
     context: ContextSource = state.context
     clearing: Clearing = state.clearing
 
-    def work(tx: Tx) -> tuple[list[EntityRef], _Span | None]:
-        refs, span = _forget(scope, tx, state.indexing, body)
+    def work(tx: Tx) -> tuple[forget.Gone, _Span | None]:
+        gone, span = _forget(scope, tx, state.indexing, body)
         whole = span[1] if span is not None and body.what == "session" else None
-        context.forget(scope, tx, refs, whole)
+        context.forget(scope, tx, gone.refs, whole)
         state.queue.enqueue(scope, tx, [clearing.job()])
-        return refs, span
+        return gone, span
 
     await context.forgotten(scope)  # before too: a kill in between must leave no rendered context
-    refs, span = await database.write(scope, work)
+    gone, span = await database.write(scope, work)
     await context.forgotten(scope)
     if span is not None:
         await forget.drop_dead_letters(scope, state.inbox, *span)
     cleared = await clearing.at_once()
     with suppress(Unavailable):  # it is forgotten; maintenance empties the logs a little later
         await state.maintain()
-    gone = dict(Counter(ref.kind for ref in refs))
     return Forgotten(
-        forgotten=gone,
+        forgotten=gone.counts(),
+        remade=gone.remade,
         since=to_iso(span[2]) if span is not None and span[2] else None,
         cleared=cleared,
         copies=await clearing.copies(),
@@ -238,17 +240,17 @@ def _is_recorded(request: Request, scope: Scope, body: ForgetBody) -> bool:
 
 def _forget(
     scope: Scope, tx: Tx, indexing: IndexingService, body: ForgetBody
-) -> tuple[list[EntityRef], _Span | None]:
+) -> tuple[forget.Gone, _Span | None]:
     """What went, and the agent's session with the moment it went from."""
     if body.what == "last":
         project_id = find_project(scope, tx, body.project)
         turn = forget.last_turn(scope, tx, project_id, body.running)
         session, since = memory.get_session(scope, tx, turn.session_id), turn.since
-        refs = forget.forget_turn(scope, tx, indexing, turn)
+        gone = forget.forget_turn(scope, tx, indexing, turn)
     elif body.what == "session":
         session, since = memory.get_session(scope, tx, str(body.id)), 0
-        refs = forget.forget_session(scope, tx, indexing, session["id"])
+        gone = forget.forget_session(scope, tx, indexing, session["id"])
     else:
         ref = EntityRef(body.what, str(body.id))
         return forget.forget_entity(scope, tx, indexing, ref), None
-    return refs, (session["agent"], session["agent_session"], since)
+    return gone, (session["agent"], session["agent_session"], since)

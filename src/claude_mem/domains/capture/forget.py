@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,23 @@ from claude_mem.ports.inbox import Inbox
 
 Row = dict[str, Any]
 _ALL_LETTERS = 1_000_000  # they are few: each is an error that somebody has to see
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """What is not there any more under its id; `remade` of the learnings among it are told again, under another id."""
+
+    refs: tuple[EntityRef, ...]
+    remade: int = 0
+
+    def __add__(self, other: Gone) -> Gone:
+        return Gone((*self.refs, *other.refs), self.remade + other.remade)
+
+    def counts(self) -> dict[str, int]:
+        """How many of each kind are gone for good."""
+        found = Counter(ref.kind for ref in self.refs)
+        found["learning"] -= self.remade
+        return {kind: number for kind, number in found.items() if number}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +101,7 @@ def _is_same_turn(row: Row, running: Row | None) -> bool:
     return own is not None and own == running["agent_prompt_id"]
 
 
-def forget_turn(scope: Scope, tx: Tx, indexing: IndexingService, turn: Turn) -> list[EntityRef]:
+def forget_turn(scope: Scope, tx: Tx, indexing: IndexingService, turn: Turn) -> Gone:
     """Forget a turn, recorded or not; what the agent summed up since may retell it, and goes too."""
     refs = memory.entities_since(scope, tx, turn.session_id, turn.since)
     if turn.until is not None:
@@ -95,16 +113,12 @@ def forget_turn(scope: Scope, tx: Tx, indexing: IndexingService, turn: Turn) -> 
     return _forget(scope, tx, indexing, refs, turn.session_id, untitled=[turn.session_id])
 
 
-def forget_last(
-    scope: Scope, tx: Tx, indexing: IndexingService, project_id: str | None
-) -> list[EntityRef]:
+def forget_last(scope: Scope, tx: Tx, indexing: IndexingService, project_id: str | None) -> Gone:
     """Forget the newest prompt and everything since, recorded or not. Raises NotFound."""
     return forget_turn(scope, tx, indexing, last_turn(scope, tx, project_id))
 
 
-def forget_session(
-    scope: Scope, tx: Tx, indexing: IndexingService, session_id: str
-) -> list[EntityRef]:
+def forget_session(scope: Scope, tx: Tx, indexing: IndexingService, session_id: str) -> Gone:
     """Forget a session and everything it holds; nothing of it is recorded any more. Raises NotFound."""
     own_id = memory.get_session(scope, tx, session_id)["id"]
     refs = memory.entities_since(scope, tx, own_id, 0)
@@ -113,9 +127,7 @@ def forget_session(
     return gone
 
 
-def forget_entity(
-    scope: Scope, tx: Tx, indexing: IndexingService, ref: EntityRef
-) -> list[EntityRef]:
+def forget_entity(scope: Scope, tx: Tx, indexing: IndexingService, ref: EntityRef) -> Gone:
     """Forget one thing; a tool call with the changes of files it made. Raises NotFound.
 
     What the agent itself summed up later goes too: it may retell the thing. What we derived is made anew without it.
@@ -133,20 +145,16 @@ def forget_entity(
     return _forget(scope, tx, indexing, refs, row["session_id"])
 
 
-def _forget_learning(
-    scope: Scope, tx: Tx, indexing: IndexingService, learning: Row
-) -> list[EntityRef]:
+def _forget_learning(scope: Scope, tx: Tx, indexing: IndexingService, learning: Row) -> Gone:
     """With the points of the summaries that said it: they would go on being told."""
     ref = EntityRef("learning", learning["id"])
     sessions = intelligence.withhold(scope, tx, learning)
     gone = _forget(scope, tx, indexing, [ref], None)
-    removed: list[EntityRef] = []
-    changed: set[EntityRef] = set()
     for session_id in sessions:
-        removed += intelligence.withdraw(scope, tx, indexing, session_id).removed
-        changed.update(intelligence.distil(scope, tx, indexing, session_id).changed)
+        withdrawn = intelligence.withdraw(scope, tx, indexing, session_id)
+        gone += _remade(withdrawn, intelligence.distil(scope, tx, indexing, session_id))
     indexing.purge(scope, tx)
-    return [*gone, *(ref for ref in removed if ref not in changed)]
+    return gone
 
 
 def _forget(
@@ -156,7 +164,7 @@ def _forget(
     refs: Sequence[EntityRef],
     session_id: str | None,
     untitled: Sequence[str] = (),
-) -> list[EntityRef]:
+) -> Gone:
     """Take the rows out, and remake what was derived from the rest of their session; returns what is gone."""
     derived = Derived()
     if session_id is not None:
@@ -167,11 +175,20 @@ def _forget(
         indexing.index(
             scope, tx, list(reindex.entries(scope, tx, session_id=changed, kinds=("prompt",)))
         )
-    remade: set[EntityRef] = set()
+    again = Derived()
     if session_id is not None:
-        remade.update(intelligence.distil(scope, tx, indexing, session_id).changed)
+        again = intelligence.distil(scope, tx, indexing, session_id)
     indexing.purge(scope, tx)
-    return [*refs, *(ref for ref in derived.removed if ref not in remade)]
+    return Gone(tuple(refs)) + _remade(derived, again)
+
+
+def _remade(withdrawn: Derived, again: Derived) -> Gone:
+    """What is gone of what was derived: a summary comes back under its id, a learning under another one."""
+    back = set(again.changed)
+    removed = tuple(ref for ref in withdrawn.removed if ref not in back)
+    fresh = back.difference(withdrawn.removed, withdrawn.changed)
+    learned = sum(1 for ref in removed if ref.kind == "learning")
+    return Gone(removed, min(learned, sum(1 for ref in fresh if ref.kind == "learning")))
 
 
 async def drop_dead_letters(
