@@ -133,19 +133,23 @@ async def get(api: Api, given: Given, _project: str | None, _place: Place) -> An
         raise Misuse("offset goes on with one long text: give its id alone")
     found = await api.request("POST", "/memories/get", body={"ids": ids})
     texts = [render.text_of(row)[offset:] for row in found["data"]]
-    shares = fair_shares([render.tokens(text) for text in texts], given["max_tokens"])
+    shares = fair_shares([render.quoted_tokens(text) for text in texts], given["max_tokens"])
     blocks, memories = [], []
     for row, text, share in zip(found["data"], texts, shares, strict=True):
-        shown = render.fitting(text, share)
+        shown = render.fitting(text, share, render.quoted_tokens)
         stop = offset + len(shown)
         rest = stop if len(shown) < len(text) else None
         memories.append(_memory(row, shown, rest))
-        blocks += ["", f"## {render.head_of(row)}", shown]
+        blocks += ["", f"## {render.head_of(row)}", render.quoted(shown)]
         if rest is not None:
             left = render.tokens(text[len(shown) :])
             blocks.append(f"[cut: about {left} tokens more, get this id alone with offset {rest}]")
     missing = found["missing"]
-    head = f"{len(memories)} memories." if memories else "Nothing has these ids."
+    head = (
+        f"{len(memories)} memories; what they say stands behind >."
+        if memories
+        else "Nothing has these ids."
+    )
     if missing:
         head += f" Not there (forgotten, or never were): {', '.join(missing)}."
     text = f"{head}\n{render.fenced(blocks[1:])}" if memories else head
