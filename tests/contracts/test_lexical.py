@@ -319,12 +319,15 @@ def test_of_many_documents_with_a_word_those_come_that_speak_of_it(store: Store)
 def test_long_documents(store: Store) -> None:
     """Longer than an engine may count positions, words more frequent, tokens longer than any key."""
     many = " ".join(f"w{n}" for n in range(40_000))
+    longest = " ".join(chr(0x20000 + n) * 8 for n in range(32_000))
     long_token = "x" * 3_000
     store.add(
         document(1, f"{many} the very end {long_token}"),
         document(2, "again and " * 1_000 + "never"),
         document(3, f"{many} end very the"),
+        document(4, f"first {longest}"),
     )
+    assert store.find(plan("first")).numbers == (4,)
     assert store.find(plan(phrases=(("very", "end"),))).numbers == (1,)
     assert store.find(plan(phrases=(("w39999", "end"),))).numbers == (3,)
     assert store.find(plan(phrases=(("and", "never"),))).numbers == (2,)

@@ -28,7 +28,7 @@ import hashlib
 import math
 import uuid
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations
@@ -101,7 +101,7 @@ class PostgresLexicalIndex:
             return
         code = _code(scope.enterprise_id)
         numbers = [document.number for document in documents]
-        lexemes = ["\n".join(_lexemes(code, document)) for document in documents]
+        lexemes = [_lexemes(code, document) for document in documents]
         texts = [f" {document.title} \n {document.body} " for document in documents]
         tx.exec_driver_sql(_ADD, (scope.enterprise_id, numbers, lexemes, texts))
 
@@ -148,17 +148,18 @@ def _code(enterprise_id: str) -> str:
     return b64encode(hashlib.sha256(uuid.UUID(enterprise_id).bytes).digest())[:4].decode()
 
 
-def _lexemes(code: str, document: LexicalDocument) -> Iterator[str]:
-    """A document's lexemes, once each, as many as fit: labels, then the title's words, then the body's."""
+def _lexemes(code: str, document: LexicalDocument) -> str:
+    """A document's lexemes, a line each, as many as fit: labels, then the title's words, then the body's."""
     prefix = f"{code}{document.number // SEGMENT:x}"
-    left = LEXEME_BYTES
-    words = dict.fromkeys((*document.title.split(" "), *document.body.split(" ")))
-    for kind, tokens in ((":", document.labels.split(" ")), (" ", words)):
-        for token in tokens:
-            lexeme = f"{prefix}{kind}{token[:TOKEN_CHARS]}"
-            left -= len(lexeme.encode()) + 1
-            if token and left > 0:
-                yield lexeme
+    words = dict.fromkeys((*document.title.split(), *document.body.split()))
+    labels = [f"{prefix}:{label}" for label in document.labels.split()]
+    lexemes = "\n".join([*labels, *[f"{prefix} {word[:TOKEN_CHARS]}" for word in words]])
+    if len(lexemes) * 4 <= LEXEME_BYTES:  # in any script
+        return lexemes
+    encoded = lexemes.encode()
+    if len(encoded) > LEXEME_BYTES:
+        encoded = encoded[:LEXEME_BYTES].rpartition(b"\n")[0]
+    return encoded.decode()
 
 
 def _numbers(packed: bytes) -> list[int]:

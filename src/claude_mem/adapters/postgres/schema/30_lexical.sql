@@ -10,21 +10,26 @@ CREATE TABLE IF NOT EXISTS public.search_index (
   enterprise_id uuid NOT NULL,
   number bigint NOT NULL CHECK (number > 0),
   terms tsvector NOT NULL,
-  tokens text NOT NULL,
+  tokens text COLLATE "C" NOT NULL,
   PRIMARY KEY (enterprise_id, number)
-);
-ALTER TABLE public.search_index ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS tenant ON public.search_index;
-CREATE POLICY tenant ON public.search_index
-  USING (enterprise_id = NULLIF(current_setting('app.current_enterprise_id', true), '')::uuid)
-  WITH CHECK (enterprise_id = NULLIF(current_setting('app.current_enterprise_id', true), '')::uuid);
+  -- What is deleted leaves the files when the table is vacuumed: often, for that is cheap.
+) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_insert_scale_factor = 0.05);
+
+DO $$
+BEGIN
+  -- Once: it locks the table. Afterwards it is looked after with all the others.
+  IF NOT EXISTS (SELECT FROM pg_catalog.pg_policy WHERE polrelid = 'public.search_index'::regclass) THEN
+    ALTER TABLE public.search_index ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+    CREATE POLICY tenant ON public.search_index
+      USING (enterprise_id = NULLIF(current_setting('app.current_enterprise_id', true), '')::uuid)
+      WITH CHECK (enterprise_id = NULLIF(current_setting('app.current_enterprise_id', true), '')::uuid);
+    -- Nothing is known of a lexeme by statistics: there are as many as words times segments.
+    ALTER TABLE public.search_index ALTER COLUMN terms SET STATISTICS 0;
+  END IF;
+END
+$$;
 GRANT SELECT, INSERT, UPDATE, DELETE ON public.search_index TO :"runtime";
--- What is deleted leaves the files when the table is vacuumed: often, for it is derived and cheap to look through.
-ALTER TABLE public.search_index SET (
-  autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_insert_scale_factor = 0.05
-);
--- Nothing is known of a lexeme by its statistics: there are as many as words times segments.
-ALTER TABLE public.search_index ALTER COLUMN terms SET STATISTICS 0;
+
 -- The list of what is not yet in its place is read by every search: short.
 CREATE INDEX IF NOT EXISTS ix_search_terms ON public.search_index
   USING gin (terms) WITH (fastupdate = on, gin_pending_list_limit = 512);
@@ -52,11 +57,9 @@ DECLARE
   segment CONSTANT bigint := 4096;
   tenant CONSTANT uuid := NULLIF(current_setting('app.current_enterprise_id', true), '')::uuid;
   code CONSTANT text := left(encode(sha256(uuid_send(tenant)), 'base64'), 4);
-  -- Patterns of what must and must not stand next to each other; a lone token needs none.
-  near CONSTANT text[] := ARRAY(SELECT '% ' || regexp_replace(p, '([\\%_])', '\\\1', 'g') || ' %'
-                                FROM unnest(phrases) AS p WHERE p LIKE '% %');
-  apart CONSTANT text[] := ARRAY(SELECT '% ' || regexp_replace(p, '([\\%_])', '\\\1', 'g') || ' %'
-                                 FROM unnest(excluded) AS p WHERE p LIKE '% %');
+  -- What must and must not stand next to each other; a lone token is told by the index.
+  near CONSTANT text[] := ARRAY(SELECT ' ' || p || ' ' FROM unnest(phrases) AS p WHERE strpos(p, ' ') > 0);
+  apart CONSTANT text[] := ARRAY(SELECT ' ' || p || ' ' FROM unnest(excluded) AS p WHERE strpos(p, ' ') > 0);
   shape text;
   low bigint;
   high bigint;
@@ -77,9 +80,9 @@ BEGIN
   SELECT min(s.number), max(s.number) INTO low, high FROM public.search_index AS s WHERE s.enterprise_id = tenant;
   IF shape IS NULL OR low IS NULL THEN RETURN found; END IF;
   -- One list is read in many segments at once; where lists are to meet, a few at a time cost less.
-  widest := CASE WHEN shape LIKE '%&%' THEN 16 ELSE 64 END;
+  widest := CASE WHEN strpos(shape, '&') > 0 THEN 16 ELSE 64 END;
   shape := '(' || concat_ws('&!', shape, (
-    SELECT string_agg(public.search_operand(' ', e), '&!') FROM unnest(excluded) AS e WHERE e NOT LIKE '% %'
+    SELECT string_agg(public.search_operand(' ', e), '&!') FROM unnest(excluded) AS e WHERE strpos(e, ' ') = 0
   )) || ')';
   low := greatest(low, floor + 1) / segment;
   high := high / segment;
@@ -91,7 +94,9 @@ BEGIN
           FROM generate_series(greatest(low, high - width + 1), high) AS n
         )::tsquery
         AND (s.enterprise_id = tenant) IS TRUE  -- not as an index condition: that index would be read from end to end
-        AND s.number > floor AND s.tokens LIKE ALL (near) AND s.tokens NOT LIKE ALL (apart)
+        AND s.number > floor
+        AND NOT EXISTS (SELECT FROM unnest(near) AS n WHERE strpos(s.tokens, n) = 0)
+        AND NOT EXISTS (SELECT FROM unnest(apart) AS a WHERE strpos(s.tokens, a) > 0)
       ORDER BY s.number DESC LIMIT most - length(found) / 8
     ) AS newest;
     found := found || coalesce(part, ''::bytea);
@@ -110,10 +115,10 @@ CREATE OR REPLACE FUNCTION public.search_rank(
 LANGUAGE sql STABLE STRICT SECURITY DEFINER PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
 SET max_parallel_workers_per_gather = 0 AS $rank$
-WITH wanted AS (
+WITH wanted AS MATERIALIZED (
   SELECT ' ' || rtrim(w.word, '*') || CASE WHEN right(w.word, 1) = '*' THEN '' ELSE ' ' END AS needle, w.weight
   FROM unnest(words, weights) AS w (word, weight)
-), document AS (
+), document AS MATERIALIZED (
   SELECT s.number, s.tokens, split_part(s.tokens, E'\n', 1) AS title,
     0.3 + 0.9 * octet_length(s.tokens) / avg(octet_length(s.tokens)) OVER () AS norm
   FROM public.search_index AS s
@@ -125,6 +130,7 @@ WITH wanted AS (
       SELECT (octet_length(d.tokens) - octet_length(replace(d.tokens, needle, ''))
         + 2 * (octet_length(d.title) - octet_length(replace(d.title, needle, '')))
       )::float8 / octet_length(needle) AS count
+      OFFSET 0  -- counted once, used twice
     ) AS hits
   ) AS score
   FROM document AS d ORDER BY score DESC, d.number DESC LIMIT most
