@@ -445,7 +445,7 @@ def test_every_promise_of_a_declaration_is_checked() -> None:
     assert unknown_keywords({"properties": {"a": {"type": "array", "items": {"format": "x"}}}})
 
 
-@pytest.mark.parametrize("key", ["1e999", "-1e999"])
+@pytest.mark.parametrize("key", ["1e999", "-1e999", "null"])
 def test_an_id_that_json_cannot_say_again_is_refused(key: str, forwarder: Forwarder) -> None:
     forwarder.send(f'{{"jsonrpc":"2.0","id":{key},"method":"ping"}}'.encode())
     answer = forwarder.receive()
@@ -469,6 +469,15 @@ def test_an_argument_that_cannot_be_sent_is_named(
     result = forwarder.receive()["result"]
     assert result["isError"]
     assert said in result["content"][0]["text"]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_a_request_with_a_number_that_json_does_not_know_is_answered(
+    number: str, forwarder: Forwarder
+) -> None:
+    forwarder.send(f'{{"jsonrpc":"2.0","id":7,"method":"ping","params":{{"x":{number}}}}}'.encode())
+    answer = forwarder.receive()
+    assert (answer["id"], answer["error"]["code"]) == (7, stdio.PARSE_ERROR)
 
 
 def test_ids_of_calls_are_uuids_of_now() -> None:

@@ -446,7 +446,7 @@ class Server:
         try:
             message = json.loads(line.decode("utf-8"), parse_constant=_no_number)
         except (ValueError, RecursionError):
-            self.write(error_of(None, PARSE_ERROR, "not JSON"))
+            self.write(error_of(_id_in(line), PARSE_ERROR, "not JSON"))
             return
         if not isinstance(message, list):
             self._take_one(message, self._reply)
@@ -486,9 +486,9 @@ class Server:
         if method is None and ("result" in message or "error" in message):
             self._take_roots(message)
             reply(None)
-        elif not isinstance(method, str) or not _is_id(key):
+        elif not isinstance(method, str) or not _is_id(key) or ("id" in message and key is None):
             reply(error_of(None, INVALID_REQUEST, "a request has a method and an id"))
-        elif key is None:
+        elif "id" not in message:
             self._notified(method, params)
             reply(None)
         elif not isinstance(params, dict):
@@ -585,6 +585,16 @@ class Server:
         except OSError:
             return ""
         return "" if here in ("/", self._environ.get("HOME")) else here
+
+
+def _id_in(line: bytes) -> "str | int | float | None":
+    """The id of a request that is no JSON only because of a number (NaN, Infinity), so that its sender hears of it."""
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    key = message.get("id") if isinstance(message, dict) else None
+    return key if _is_id(key) else None
 
 
 def _is_id(key: object) -> bool:
