@@ -46,6 +46,7 @@ _LOOK_EVERY_S = 1.0
 _RETRY_AFTER_S = 2
 _IN_FLIGHT = 20_000  # given out and not acknowledged, to all replicas together
 _PULL_BYTES = 64 * 1024 * 1024
+_MOMENT_NS = 250_000_000
 _LETTERS_AT_ONCE = 200
 _MARGIN = 0.8  # of the broker's wait: what was given out longer ago may be somebody else's by now
 _REASON_CHARS = 1_000
@@ -125,8 +126,7 @@ class NatsInbox:
                     held.until = self._now() + self._ack_wait * _MARGIN
             missing = limit - len(self._held)
             if missing > 0:
-                request = {"batch": missing, "no_wait": True, "max_bytes": _PULL_BYTES}
-                await link.pull(f"{self._inbox}.{_CONSUMER}", request, self._hold)
+                await self._fetch(link, missing)
         taken = self._oldest(limit)
         for held in taken:
             held.returned = True
@@ -230,6 +230,21 @@ class NatsInbox:
                 f"{waiting} events wait to be indexed: try again shortly",
                 retry_after=_RETRY_AFTER_S,
             )
+
+    async def _fetch(self, link: Link, limit: int) -> None:
+        """Up to `limit` entries that are there now.
+
+        The broker acknowledges an entry a moment before it tells the consumer: where nothing comes though there is
+        something, it may be that moment, and the question is put again with a little patience.
+        """
+        consumer, before = f"{self._inbox}.{_CONSUMER}", len(self._held)
+        at_once = {"batch": limit, "no_wait": True, "max_bytes": _PULL_BYTES}
+        await link.pull(consumer, at_once, self._hold)
+        if len(self._held) > before or await self._count(link) <= before:
+            return
+        await link.pull(consumer, {"batch": 1, "expires": _MOMENT_NS}, self._hold)
+        if limit > 1 and len(self._held) > before:
+            await link.pull(consumer, {**at_once, "batch": limit - 1}, self._hold)
 
     async def _append_together(self, link: Link, bodies: Mapping[str, bytes]) -> int:
         batch, last = uuid4().hex, len(bodies)
