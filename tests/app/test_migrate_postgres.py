@@ -234,6 +234,11 @@ def test_a_newer_schema_that_may_still_be_read_is_left_as_it_is(
 
 UNGUARDED = {
     "a table without a tenant": ("CREATE TABLE loose (x integer)", "loose"),
+    "a policy that asks for no tenant": (
+        "CREATE TABLE odd (x integer); ALTER TABLE odd ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;"
+        " CREATE POLICY tenant ON odd USING (true)",
+        "odd",
+    ),
     "another policy": ("CREATE POLICY mine ON sessions USING (true)", "sessions"),
     "a materialized view": ("CREATE MATERIALIZED VIEW seen AS SELECT * FROM sessions", "seen"),
     "a function with its owner's rights": (
@@ -265,7 +270,7 @@ def test_what_is_unguarded_is_refused(
     statement, named = UNGUARDED[what]
     postgres.execute(statement, postgres_urls.name)
     if what != "a table of the runtime role":
-        for table in ("loose", "seen"):
+        for table in ("loose", "seen", "odd"):
             postgres.execute(f"ALTER TABLE IF EXISTS {table} OWNER TO {OWNER}", postgres_urls.name)
     with pytest.raises((MemError, sa.exc.ProgrammingError)) as refused:
         upgrade(postgres_urls.owner, RUNTIME)

@@ -47,6 +47,9 @@ SELECT c.relname::text FROM pg_class c
 WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'm', 'f')
   AND c.relname <> ALL (CAST(:tenantless AS text[]))
   AND NOT (c.relrowsecurity AND c.relforcerowsecurity
+           AND (c.relname = 'enterprises' OR EXISTS (
+               SELECT FROM pg_attribute a
+               WHERE a.attrelid = c.oid AND a.attname = 'enterprise_id' AND NOT a.attisdropped))
            AND (SELECT array_agg(p.polname::text) FROM pg_policy p WHERE p.polrelid = c.oid) = ARRAY['tenant'])
 UNION ALL
 SELECT p.oid::regprocedure::text FROM pg_proc p
