@@ -1,4 +1,4 @@
-"""The one function that passes row-level security to claim jobs: nobody bends it, and its owner may do no more than it."""
+"""The function that passes row-level security to claim jobs: nobody bends it, its owner may do no more than it."""
 
 from __future__ import annotations
 

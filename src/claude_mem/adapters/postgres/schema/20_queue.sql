@@ -1,6 +1,6 @@
--- Jobs are claimed before a tenant is known, so this one function passes row-level security. It leases, and tells ids and
--- tenants; what a job is about is read as its tenant. It takes no predicate, no column and no name from its caller, and
--- waits for nobody: who holds a row is passed over.
+-- Jobs are claimed before a tenant is known, so this one function passes row-level security. It leases, and tells ids
+-- and tenants; what a job is about is read as its tenant. It takes no predicate, no column and no name from its caller,
+-- and waits for nobody: a row that somebody holds is passed over.
 CREATE OR REPLACE FUNCTION public.claim_tasks(
   worker text, moment timestamptz, lease timestamptz, far timestamptz, busy uuid[], most integer
 ) RETURNS TABLE (enterprise_id uuid, id uuid)
@@ -39,16 +39,16 @@ $claim$;
 REVOKE ALL ON FUNCTION public.claim_tasks FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.claim_tasks TO :"runtime";
 
--- Its owner may do what it does and no more: no payload, no key, no error. To be given a function, a role must be able to
--- make one; for that moment only.
+-- Its owner may do what it does and no more: no payload, no key, no error. To be given a function, a role must be able
+-- to make one; for that moment only.
 GRANT SELECT (enterprise_id, id, priority, status, run_at, lease_until, worker_id, retry_count),
   UPDATE (status, worker_id, lease_until, started_at, retry_count) ON public.task_queue TO :"definer";
 GRANT CREATE ON SCHEMA public TO :"definer";
 ALTER FUNCTION public.claim_tasks OWNER TO :"definer";
 REVOKE CREATE ON SCHEMA public FROM :"definer";
 
--- The order in which jobs are claimed, so that a claim costs the same however many wait. Asked for first, because to make
--- an index keeps writers out even where it is there already.
+-- The order in which jobs are claimed, so that a claim costs the same however many wait. Asked for first, because to
+-- make an index keeps writers out even where it is there already.
 DO $$
 BEGIN
   IF to_regclass('public.ix_task_next') IS NULL THEN
