@@ -1,22 +1,33 @@
-"""What the domains' tables share: the metadata, and column types that differ by engine.
+"""What the domains' tables and statements share, so that one code runs on both engines.
 
-Lowest of the domains. Ids are UUIDs (text on SQLite, `uuid` on PostgreSQL); moments are integer milliseconds on SQLite
-and `timestamptz` on PostgreSQL, and always integer milliseconds in Python.
+Lowest of the domains. In Python ids and documents' texts are `str`, moments are integer milliseconds, JSON is plain
+values, whatever the engine; on SQLite each of them goes in as it is, because that is the hot path. What a repository
+writes differently for an engine is here and nowhere else: the column types, `insert_many`, `insert_new`, `upsert`,
+`beyond`, and `hold`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 metadata = sa.MetaData()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
+# The years 1 to 9999: what `datetime` knows.
+_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
+_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_NO_NUL = "\N{REPLACEMENT CHARACTER}"
+
+Processor = Callable[[Any], Any]
 
 
 class EpochMs(TypeDecorator[int]):
@@ -32,10 +43,10 @@ class EpochMs(TypeDecorator[int]):
         return dialect.type_descriptor(sa.BigInteger())
 
     def process_bind_param(self, value: int | None, dialect: Dialect) -> Any:
-        """To the engine."""
+        """To the engine; what no `datetime` can hold is the nearest that one can."""
         if value is None or dialect.name != "postgresql":
             return value
-        return _EPOCH + timedelta(milliseconds=value)
+        return _EPOCH + timedelta(milliseconds=min(max(value, _FIRST_MS), _LAST_MS))
 
     def bind_processor(self, dialect: Dialect) -> Any:
         """None where integers go in as they are: a call a value saved on the hot path."""
@@ -47,20 +58,82 @@ class EpochMs(TypeDecorator[int]):
             return None
         if dialect.name != "postgresql":
             return int(value)
-        return int((value - _EPOCH) / timedelta(milliseconds=1))
+        return int((value - _EPOCH) // _MS)
+
+
+class _Uuid(TypeDecorator[str]):
+    """`uuid` for ids in their one spelling. What is none equals nothing, as it would as text, and is no error."""
+
+    impl = postgresql.UUID(as_uuid=False)
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """To the engine."""
+        del dialect
+        return value if value is not None and _ID.fullmatch(value) else None
+
+
+class _Text(TypeDecorator[str]):
+    """`text`, which cannot hold the character NUL on PostgreSQL."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """To the engine."""
+        del dialect
+        return value.replace("\0", _NO_NUL) if value is not None and "\0" in value else value
+
+
+class _Document(TypeDecorator[Any]):
+    """`jsonb`, whose strings cannot hold the character NUL either."""
+
+    impl = postgresql.JSONB(none_as_null=True)
+    cache_ok = True
+
+    def bind_processor(self, dialect: Dialect) -> Processor:
+        """As text, whatever the driver would make of it; strings are looked at only where an escape tells of NUL."""
+        del dialect
+        return _document
+
+
+def _document(value: Any) -> str | None:
+    if value is None:
+        return None
+    text = orjson.dumps(value)
+    return (orjson.dumps(_without_nul(value)) if rb"\u0000" in text else text).decode()
+
+
+def _without_nul(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\0", _NO_NUL)
+    if isinstance(value, Mapping):
+        return {_without_nul(key): _without_nul(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nul(inner) for inner in value]
+    return value
 
 
 def id_type() -> TypeEngine[Any]:
     """A UUID: 36 characters on SQLite, `uuid` on PostgreSQL; text in Python."""
-    return sa.Text().with_variant(postgresql.UUID(as_uuid=False), "postgresql")
+    return sa.Text().with_variant(_Uuid(), "postgresql")
+
+
+def text_type() -> TypeEngine[Any]:
+    """Text. What a person or tool wrote may hold NUL: kept on SQLite, U+FFFD on PostgreSQL."""
+    return sa.Text().with_variant(_Text(), "postgresql")
 
 
 def json_type() -> TypeEngine[Any]:
-    """A JSON document: text on SQLite, `jsonb` on PostgreSQL."""
-    return sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(), "postgresql")
+    """A JSON document: text on SQLite, `jsonb` on PostgreSQL (which keeps no order of keys). None is NULL."""
+    return sa.JSON(none_as_null=True).with_variant(_Document(), "postgresql")
 
 
-Processor = Callable[[Any], Any]
+def wide_type() -> TypeEngine[Any]:
+    """A sum of what others counted (tokens): 64 bits on both engines."""
+    return sa.Integer().with_variant(sa.BigInteger(), "postgresql")
+
+
 _inserts: dict[tuple[str, str, bool], tuple[str, tuple[Processor | None, ...]]] = {}
 
 
@@ -92,9 +165,75 @@ def _compiled_insert(dialect: Dialect, table: sa.Table) -> tuple[str, tuple[Proc
     if found is None:
         marks = ", ".join(["?" if dialect.paramstyle == "qmark" else "%s"] * len(table.columns))
         names = ", ".join(column.name for column in table.columns)
-        processors = tuple(
-            column.type.dialect_impl(dialect).bind_processor(dialect) for column in table.columns
-        )
+        processors = tuple(_into(dialect, column.type) for column in table.columns)
         found = (f"INSERT INTO {table.name} ({names}) VALUES ({marks})", processors)  # noqa: S608 - names of our own tables
         _inserts[key] = found
     return found
+
+
+def _into(dialect: Dialect, column_type: TypeEngine[Any]) -> Processor | None:
+    found = column_type.dialect_impl(dialect)
+    if isinstance(found, _Uuid):
+        return None  # an id that is none is an error here: a null would hide it
+    return found.bind_processor(dialect)
+
+
+def insert_new(tx: Any, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Insert those rows that no unique key of the table has already; how many were inserted.
+
+    On PostgreSQL another transaction may be inserting the same: its end is waited for.
+    """
+    if not rows:
+        return 0
+    return int(tx.execute(_insert(tx, table).on_conflict_do_nothing(), list(rows)).rowcount)
+
+
+def upsert(
+    tx: Any,
+    table: sa.Table,
+    rows: Sequence[Mapping[str, Any]],
+    changes: Callable[[Any], Mapping[str, Any]],
+) -> None:
+    """Insert rows; where the primary key is there already, make `changes` to that row instead.
+
+    `changes` is given the columns of the row that was to be inserted. Callers sort rows that others may write too.
+    """
+    if not rows:
+        return
+    statement = _insert(tx, table)
+    key = list(table.primary_key.columns)
+    changed = dict(changes(statement.excluded))
+    tx.execute(statement.on_conflict_do_update(index_elements=key, set_=changed), list(rows))
+
+
+def _insert(tx: Any, table: sa.Table) -> Any:
+    """Both dialects' own `INSERT`: SQLAlchemy's have the same form where it matters."""
+    of = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+    return of[tx.dialect.name](table)
+
+
+def beyond(
+    columns: Sequence[sa.Column[Any]], place: Sequence[Any], *, earlier: bool = False
+) -> Any:
+    """Rows after (or before) a place in the order of `columns`: what the next page begins with."""
+    row = sa.tuple_(*columns)
+    # Typed: moments are timestamps and ids are UUIDs on PostgreSQL.
+    typed = zip(place, columns, strict=True)
+    anchor = sa.tuple_(*(sa.literal(value, column.type) for value, column in typed))
+    return row < anchor if earlier else row > anchor
+
+
+_HOLD = sa.text(
+    "SELECT pg_advisory_xact_lock(key) FROM (SELECT DISTINCT hashtextextended(name, 0) AS key"
+    " FROM unnest(CAST(:names AS text[])) AS name ORDER BY key) AS keys"
+)
+
+
+def hold(tx: Any, names: Sequence[str]) -> None:
+    """Until the transaction ends, let no other hold any of `names`: what is read next is what others committed.
+
+    For what is read first and then written. SQLite has one writer and needs none of it. All names of one kind are
+    held at once, in one order, so that two who want the same ones never wait for each other.
+    """
+    if names and tx.dialect.name == "postgresql":
+        tx.execute(_HOLD, {"names": list(names)})

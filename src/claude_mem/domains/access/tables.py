@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from claude_mem.domains.sql import EpochMs, id_type, json_type, metadata
+from claude_mem.domains.sql import EpochMs, id_type, json_type, metadata, text_type
 
 enterprises = sa.Table(
     "enterprises",
     metadata,
     sa.Column("id", id_type(), primary_key=True),
-    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("name", text_type(), nullable=False),
     sa.Column("settings_json", json_type(), nullable=False),
     sa.Column("created_at", EpochMs, nullable=False),
 )
@@ -20,7 +20,7 @@ solutions = sa.Table(
     metadata,
     sa.Column("enterprise_id", id_type(), sa.ForeignKey("enterprises.id"), primary_key=True),
     sa.Column("id", id_type(), primary_key=True),
-    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("name", text_type(), nullable=False),
     sa.Column("created_at", EpochMs, nullable=False),
     sa.UniqueConstraint("enterprise_id", "name"),
 )
@@ -31,8 +31,10 @@ projects = sa.Table(
     sa.Column("enterprise_id", id_type(), primary_key=True),
     sa.Column("id", id_type(), primary_key=True),
     sa.Column("solution_id", id_type(), nullable=False),
-    sa.Column("key", sa.Text, nullable=False),  # git root (common dir or remote) or a stable name
-    sa.Column("name", sa.Text, nullable=False),
+    sa.Column(
+        "key", text_type(), nullable=False
+    ),  # git root (common dir or remote) or a stable name
+    sa.Column("name", text_type(), nullable=False),
     sa.Column("created_at", EpochMs, nullable=False),
     sa.UniqueConstraint("enterprise_id", "key"),
     sa.ForeignKeyConstraint(
@@ -46,7 +48,7 @@ roles = sa.Table(
     sa.Column("enterprise_id", id_type(), primary_key=True),
     sa.Column("id", id_type(), primary_key=True),
     sa.Column("project_id", id_type(), nullable=False),
-    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("name", text_type(), nullable=False),
     sa.Column("is_supervisor", sa.Boolean, nullable=False),
     sa.Column("created_at", EpochMs, nullable=False),
     sa.UniqueConstraint("enterprise_id", "project_id", "name"),
@@ -60,12 +62,12 @@ users = sa.Table(
     metadata,
     sa.Column("enterprise_id", id_type(), sa.ForeignKey("enterprises.id"), primary_key=True),
     sa.Column("id", id_type(), primary_key=True),
-    sa.Column("username", sa.Text, nullable=False),
-    sa.Column("email", sa.Text),
-    sa.Column("password_hash", sa.Text),
+    sa.Column("username", text_type(), nullable=False),
+    sa.Column("email", text_type()),
+    sa.Column("password_hash", text_type()),
     sa.Column(
         "role",
-        sa.Text,
+        text_type(),
         sa.CheckConstraint("role IN ('admin', 'user', 'viewer')", name="ck_users_role"),
         nullable=False,
     ),
@@ -104,9 +106,9 @@ api_keys = sa.Table(
     sa.Column("enterprise_id", id_type(), primary_key=True),
     sa.Column("id", id_type(), primary_key=True),
     sa.Column("user_id", id_type(), nullable=False),
-    sa.Column("key_prefix", sa.Text, nullable=False),
-    sa.Column("key_hash", sa.Text, nullable=False),
-    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("key_prefix", text_type(), nullable=False),
+    sa.Column("key_hash", text_type(), nullable=False),
+    sa.Column("name", text_type(), nullable=False),
     sa.Column("permissions_json", json_type(), nullable=False),
     sa.Column("rate_limit_rpm", sa.Integer, nullable=False),
     sa.Column("expires_at", EpochMs),
@@ -125,21 +127,21 @@ audit_logs = sa.Table(
     sa.Column("enterprise_id", id_type(), primary_key=True),
     sa.Column("id", id_type(), primary_key=True),
     sa.Column("user_id", id_type(), nullable=False),
-    sa.Column("action_type", sa.Text, nullable=False),
-    sa.Column("resource_type", sa.Text, nullable=False),
-    sa.Column("resource_id", sa.Text),
+    sa.Column("action_type", text_type(), nullable=False),
+    sa.Column("resource_type", text_type(), nullable=False),
+    sa.Column("resource_id", text_type()),
     sa.Column("action_details", json_type(), nullable=False),
-    sa.Column("ip_address", sa.Text),
-    sa.Column("user_agent", sa.Text),
+    sa.Column("ip_address", text_type()),
+    sa.Column("user_agent", text_type()),
     sa.Column(
         "result_status",
-        sa.Text,
+        text_type(),
         sa.CheckConstraint(
             "result_status IN ('success', 'failure', 'error')", name="ck_audit_result"
         ),
         nullable=False,
     ),
-    sa.Column("error_message", sa.Text),
+    sa.Column("error_message", text_type()),
     sa.Column("execution_time_ms", sa.Integer, nullable=False),
     sa.Column("created_at", EpochMs, nullable=False),
     sa.Index("ix_audit_when", "enterprise_id", "created_at"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
-from claude_mem.domains.sql import EpochMs, id_type, metadata
+from claude_mem.domains.sql import EpochMs, id_type, metadata, text_type
 
 
 class PackedTerms(sa.LargeBinary):
@@ -27,13 +27,13 @@ search_documents = sa.Table(
     metadata,
     sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True),
     sa.Column("enterprise_id", id_type(), nullable=False),
-    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("kind", text_type(), nullable=False),
     sa.Column("entity_id", id_type(), nullable=False),
     sa.Column("project_id", id_type()),
     sa.Column("session_id", id_type()),
-    sa.Column("role", sa.Text),
-    sa.Column("type", sa.Text),
-    sa.Column("tool", sa.Text),
+    sa.Column("role", text_type()),
+    sa.Column("type", text_type()),
+    sa.Column("tool", text_type()),
     sa.Column("occurred_at", EpochMs, nullable=False),
     sa.Column("length_title", sa.Integer, nullable=False),
     sa.Column("length_body", sa.Integer, nullable=False),

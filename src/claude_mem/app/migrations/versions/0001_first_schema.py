@@ -16,6 +16,8 @@ ID = sa.Text().with_variant(postgresql.UUID(as_uuid=False), "postgresql")
 JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 # SQLite makes a column the row id only when its type is spelled INTEGER.
 NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+# Sums of tokens can be beyond 32 bits; SQLite's integers hold 64 anyway.
+WIDE = sa.Integer().with_variant(sa.BigInteger(), "postgresql")
 MOMENT = sa.BigInteger().with_variant(sa.TIMESTAMP(timezone=True), "postgresql")
 
 MIN_READER_VERSION = "1"
@@ -358,7 +360,7 @@ def _sessions() -> None:
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("metadata_json", JSON, nullable=False),
         sa.Column("model_used", sa.Text(), nullable=True),
-        sa.Column("token_count", sa.Integer(), nullable=False),
+        sa.Column("token_count", WIDE, nullable=False),
         sa.Column("prompt_count", sa.Integer(), nullable=False),
         sa.Column("observation_count", sa.Integer(), nullable=False),
         sa.Column("last_sequence", sa.Integer(), nullable=False),
@@ -514,7 +516,7 @@ def _prompts() -> None:
         sa.Column("prompt_type", sa.Text(), nullable=False),
         sa.Column("content", sa.Text(), nullable=False),
         sa.Column("content_hash", sa.Text(), nullable=False),
-        sa.Column("token_count", sa.Integer(), nullable=False),
+        sa.Column("token_count", WIDE, nullable=False),
         sa.Column("agent_prompt_id", sa.Text(), nullable=True),
         sa.Column("subagent_id", sa.Text(), nullable=True),
         sa.Column("metadata_json", JSON, nullable=False),
