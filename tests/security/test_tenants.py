@@ -54,6 +54,7 @@ NO_READS = {
     "access.repository.make_enterprise": "makes an enterprise",
     "access.repository.first_solution": "every enterprise has one; the test gives both the same id",
     "capture.repository.keep_position": "writes; tested below",
+    "capture.repository.hold_sessions": "holds names with its scope in them; reads no table",
     "capture.service.CaptureService.accept": "writes; tested below",
     "capture.service.CaptureService.accept_valid": "writes; tested below",
     "capture.service.CaptureService.wants": "reads no table",

@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from claude_mem.domains.access import tables as t
+from claude_mem.domains.sql import insert_new
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
 
@@ -35,29 +36,27 @@ def first_solution(scope: Scope, tx: Tx) -> str:
 
 def add_project(
     scope: Scope, tx: Tx, *, project_id: str, solution_id: str, key: str, name: str, now: int
-) -> None:
-    """Insert a project first heard of."""
-    tx.execute(
-        sa.insert(t.projects).values(
-            enterprise_id=scope.enterprise_id,
-            id=project_id,
-            solution_id=solution_id,
-            key=key,
-            name=name,
-            created_at=now,
-        )
-    )
+) -> str:
+    """Insert a project first heard of; returns the id of the one with this key, which may be another's by now."""
+    row = {
+        "enterprise_id": scope.enterprise_id,
+        "id": project_id,
+        "solution_id": solution_id,
+        "key": key,
+        "name": name,
+        "created_at": now,
+    }
+    if insert_new(tx, t.projects, [row]):
+        return project_id
+    return find_project(scope, tx, key) or project_id
 
 
 def projects(scope: Scope, tx: Tx) -> list[dict[str, Any]]:
     """Every project of the enterprise, by name."""
-    table = t.projects
-    query = (
-        sa.select(table)
-        .where(table.c.enterprise_id == scope.enterprise_id)
-        .order_by(table.c.name, table.c.id)
-    )
-    return [dict(row) for row in tx.execute(query).mappings()]
+    query = sa.select(t.projects).where(t.projects.c.enterprise_id == scope.enterprise_id)
+    rows = [dict(row) for row in tx.execute(query).mappings()]
+    # Here, not there: how names sort is each PostgreSQL database's own.
+    return sorted(rows, key=lambda row: (row["name"], row["id"]))
 
 
 def match_projects(scope: Scope, tx: Tx, wanted: str) -> list[str]:
@@ -67,7 +66,7 @@ def match_projects(scope: Scope, tx: Tx, wanted: str) -> list[str]:
         table.c.enterprise_id == scope.enterprise_id,
         sa.or_(table.c.id == wanted, table.c.key == wanted, table.c.name == wanted),
     )
-    return [str(found) for found in tx.execute(query).scalars()]
+    return [str(found) for found in tx.execute(query.order_by(table.c.id)).scalars()]
 
 
 def make_enterprise(
@@ -77,30 +76,22 @@ def make_enterprise(
     exists = sa.select(t.enterprises.c.id).where(t.enterprises.c.id == enterprise_id)
     if tx.execute(exists).first() is not None:
         return
-    tx.execute(
-        sa.insert(t.enterprises).values(
-            id=enterprise_id, name="local", settings_json={}, created_at=now
-        )
-    )
-    tx.execute(
-        sa.insert(t.solutions).values(
-            enterprise_id=enterprise_id, id=solution_id, name="local", created_at=now
-        )
-    )
-    tx.execute(
-        sa.insert(t.users).values(
-            enterprise_id=enterprise_id,
-            id=user_id,
-            username="local",
-            email=None,
-            password_hash=None,
-            role="admin",
-            preferences_json={},
-            quota_daily=-1,
-            quota_used_today=0,
-            is_active=True,
-            last_login_at=None,
-            created_at=now,
-            updated_at=now,
-        )
-    )
+    at = {"created_at": now}
+    mine = {"enterprise_id": enterprise_id}
+    enterprise = {"id": enterprise_id, "name": "local", "settings_json": {}}
+    insert_new(tx, t.enterprises, [{**enterprise, **at}])
+    insert_new(tx, t.solutions, [{**mine, "id": solution_id, "name": "local", **at}])
+    user: dict[str, Any] = {
+        "id": user_id,
+        "username": "local",
+        "email": None,
+        "password_hash": None,
+        "role": "admin",
+        "preferences_json": {},
+        "quota_daily": -1,
+        "quota_used_today": 0,
+        "is_active": True,
+        "last_login_at": None,
+        "updated_at": now,
+    }
+    insert_new(tx, t.users, [{**mine, **user, **at}])

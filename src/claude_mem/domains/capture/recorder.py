@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from claude_mem.domains.capture import repository
 from claude_mem.domains.capture.forgotten import Forgotten
 from claude_mem.domains.capture.keys import natural_keys
 from claude_mem.domains.capture.makers import (
@@ -30,6 +31,7 @@ Event = dict[str, Any]
 
 def build(scope: Scope, tx: Tx, events: list[Event]) -> Built:
     """The rows of a batch of valid, masked events."""
+    repository.hold_sessions(scope, tx, events)
     return _Builder(scope, tx).run(events)
 
 

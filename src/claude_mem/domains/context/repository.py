@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from claude_mem.domains.context import tables as t
 from claude_mem.domains.memory.model import EntityRef
-from claude_mem.domains.sql import insert_many
+from claude_mem.domains.sql import insert_new
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
 
@@ -37,9 +37,10 @@ def note_given(
 ) -> None:
     """Remember what a session was given; what it was given before stays as it is."""
     known, _ = given_units(scope, tx, agent_session)
-    fresh = [unit for unit in dict.fromkeys(units) if unit[2] not in known]
+    fresh = sorted(unit for unit in set(units) if unit[2] not in known)
+    columns = t.injections.columns.keys()
     rows = [(scope.enterprise_id, agent_session, *unit, now, event) for unit in fresh]
-    insert_many(tx, t.injections, rows)
+    insert_new(tx, t.injections, [dict(zip(columns, row, strict=True)) for row in rows])
 
 
 def cut_short(scope: Scope, tx: Tx, agent_session: str, event: str, now: int) -> None:
@@ -50,7 +51,8 @@ def cut_short(scope: Scope, tx: Tx, agent_session: str, event: str, now: int) ->
             table.c.enterprise_id == scope.enterprise_id, table.c.agent_session == agent_session
         )
     )
-    insert_many(tx, table, [(scope.enterprise_id, agent_session, *CUT_SHORT, now, event)])
+    row = (scope.enterprise_id, agent_session, *CUT_SHORT, now, event)
+    insert_new(tx, table, [dict(zip(table.columns.keys(), row, strict=True))])
 
 
 def drop_entities(scope: Scope, tx: Tx, refs: Sequence[EntityRef]) -> None:

@@ -11,7 +11,7 @@ from claude_mem.domains.memory.model import EntityRef
 from claude_mem.domains.retrieval.analysis import ANALYSIS_VERSION
 from claude_mem.domains.retrieval.model import Collection, IndexEntry, StoredDocument
 from claude_mem.domains.retrieval.tables import search_documents, search_statistics
-from claude_mem.domains.sql import insert_many
+from claude_mem.domains.sql import hold, insert_many, upsert
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
 
@@ -88,14 +88,19 @@ def next_number(scope: Scope, tx: Tx) -> int:
     """The number of the next document: above all in use, and above all that a renewal takes for old.
 
     What a renewal makes anew leaves its old number first: were that the greatest, a number given out after it would
-    lie among the old ones, and the document go with them.
+    lie among the old ones, and the document go with them. Nobody else is given a number until the transaction ends.
     """
+    _hold_numbers(scope, tx)
     last, stale = tx.execute(_NUMBERS_TAKEN, {"enterprise": scope.enterprise_id}).one()
     return max(last or 0, stale or 0) + 1
 
 
 def numbers_of(scope: Scope, tx: Tx, refs: Iterable[EntityRef]) -> dict[EntityRef, int]:
-    """The document numbers of those entities that are in the index."""
+    """The document numbers of those entities that are in the index, for what is to be changed there.
+
+    Whoever asks has the enterprise's numbers to itself until its transaction ends.
+    """
+    _hold_numbers(scope, tx)
     by_kind: dict[str, list[str]] = {}
     for ref in refs:
         by_kind.setdefault(ref.kind, []).append(ref.id)
@@ -173,15 +178,19 @@ def _count(scope: Scope, tx: Tx, documents: int, title_tokens: int, body_tokens:
     more = {"more": documents, "more_title": title_tokens, "more_body": body_tokens}
     changed = tx.execute(_COUNT, {"enterprise": scope.enterprise_id, **more})
     if changed.rowcount == 0:
-        tx.execute(
-            sa.insert(search_statistics).values(
-                enterprise_id=scope.enterprise_id,
-                documents=documents,
-                title_tokens=title_tokens,
-                body_tokens=body_tokens,
-                analysis_version=ANALYSIS_VERSION,
-            )
-        )
+        row = {
+            "enterprise_id": scope.enterprise_id,
+            "documents": documents,
+            "title_tokens": title_tokens,
+            "body_tokens": body_tokens,
+            "analysis_version": ANALYSIS_VERSION,
+        }
+        upsert(tx, search_statistics, [row], _summed)
+
+
+def _summed(new: Any) -> dict[str, Any]:
+    names = ("documents", "title_tokens", "body_tokens")
+    return {name: search_statistics.c[name] + new[name] for name in names}
 
 
 def mark_current(scope: Scope, tx: Tx) -> None:
@@ -194,6 +203,7 @@ def mark_stale(scope: Scope, tx: Tx) -> None:
 
     Meanwhile the version is the one that is renewed to, negative: another program begins afresh.
     """
+    _hold_numbers(scope, tx)
     version, _ = _renewal(scope, tx)
     if version != -ANALYSIS_VERSION:
         _mark(scope, tx, -ANALYSIS_VERSION, _last_number(tx))
@@ -204,8 +214,12 @@ def stale_through(scope: Scope, tx: Tx) -> int:
     return _renewal(scope, tx)[1]
 
 
+def _hold_numbers(scope: Scope, tx: Tx) -> None:
+    hold(tx, [f"search numbers of {scope.enterprise_id}"])
+
+
 def _last_number(tx: Tx) -> int:
-    """The greatest document number in use, 0 for none; numbers are shared by all enterprises."""
+    """The greatest document number in use, 0 for none; where rows are not kept apart, of all enterprises."""
     return int(tx.execute(_LAST_NUMBER).scalar() or 0)
 
 

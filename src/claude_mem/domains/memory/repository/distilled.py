@@ -15,7 +15,7 @@ from claude_mem.domains.memory.model import (
     summary_ref,
 )
 from claude_mem.domains.memory.repository import journal
-from claude_mem.domains.sql import insert_many
+from claude_mem.domains.sql import upsert
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
 
@@ -189,18 +189,17 @@ def uses(scope: Scope, tx: Tx, refs: Sequence[EntityRef]) -> dict[EntityRef, int
 def note_use(scope: Scope, tx: Tx, refs: Sequence[EntityRef], now: int) -> None:
     """Count one more use of each."""
     u = t.entity_use
-    wanted = list(dict.fromkeys(refs))
-    known = uses(scope, tx, wanted)
-    for kind, ids in _by_kind(list(known)):
-        tx.execute(
-            sa.update(u)
-            .where(
-                u.c.enterprise_id == scope.enterprise_id, u.c.kind == kind, u.c.entity_id.in_(ids)
-            )
-            .values(used=u.c.used + 1, last_used_at=now)
-        )
-    fresh = [ref for ref in wanted if ref not in known]
-    insert_many(tx, u, [(scope.enterprise_id, ref.kind, ref.id, 1, now) for ref in fresh])
+    rows = [
+        {
+            "enterprise_id": scope.enterprise_id,
+            "kind": kind,
+            "entity_id": entity_id,
+            "used": 1,
+            "last_used_at": now,
+        }
+        for kind, entity_id in sorted({(ref.kind, ref.id) for ref in refs})
+    ]
+    upsert(tx, u, rows, lambda new: {"used": u.c.used + 1, "last_used_at": new.last_used_at})
 
 
 def drop_uses(scope: Scope, tx: Tx, refs: Sequence[EntityRef]) -> None:

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from claude_mem.domains.memory import tables as t
 from claude_mem.domains.memory.model import Derived, EntityRef, NewLearning
 from claude_mem.domains.memory.repository import journal
+from claude_mem.domains.sql import beyond
 from claude_mem.kernel.ids import new_id
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
@@ -56,9 +57,7 @@ def learnings(
     if category is not None:
         query = query.where(table.c.category == category)
     if after is not None:
-        query = query.where(
-            sa.tuple_(table.c.occurred_at, table.c.id) < sa.tuple_(*map(sa.literal, after))
-        )
+        query = query.where(beyond((table.c.occurred_at, table.c.id), after, earlier=True))
     query = query.order_by(table.c.occurred_at.desc(), table.c.id.desc()).limit(limit)
     return [dict(row) for row in tx.execute(query).mappings()]
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from claude_mem.domains.memory import tables as t
 from claude_mem.domains.memory.model import EntityRef
-from claude_mem.domains.sql import metadata
+from claude_mem.domains.sql import beyond, metadata
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
 
@@ -55,9 +55,7 @@ def sessions(
     if project_id is not None:
         query = query.where(table.c.project_id == project_id)
     if after is not None:
-        query = query.where(
-            sa.tuple_(table.c.last_activity_at, table.c.id) < sa.tuple_(*map(sa.literal, after))
-        )
+        query = query.where(beyond((table.c.last_activity_at, table.c.id), after, earlier=True))
     query = query.order_by(table.c.last_activity_at.desc(), table.c.id.desc()).limit(limit)
     return _rows(tx, query)
 
@@ -89,14 +87,12 @@ def of_session(
         table.c.enterprise_id == scope.enterprise_id, table.c.session_id == session_id
     )
     if after is not None:
-        query = query.where(
-            sa.tuple_(table.c.occurred_at, table.c.id) > sa.tuple_(*map(sa.literal, after))
-        )
+        query = query.where(beyond((table.c.occurred_at, table.c.id), after))
     return _rows(tx, query.order_by(table.c.occurred_at, table.c.id).limit(limit))
 
 
 def get_many(scope: Scope, tx: Tx, refs: Sequence[EntityRef]) -> dict[EntityRef, Row]:
-    """The rows behind references, with session and project; what is gone or not ours is left out."""
+    """The rows behind references, in their order, with session and project; what is gone or not ours is left out."""
     found: dict[EntityRef, Row] = {}
     by_kind: dict[str, list[str]] = {}
     for ref in refs:
@@ -109,7 +105,7 @@ def get_many(scope: Scope, tx: Tx, refs: Sequence[EntityRef]) -> dict[EntityRef,
             wanted = {"enterprise": scope.enterprise_id, "ids": ids[start : start + _CHUNK]}
             for row in tx.execute(query, wanted).mappings():
                 found[EntityRef(kind, row["id"])] = dict(row)
-    return found
+    return {ref: found[ref] for ref in refs if ref in found}
 
 
 def _with_session(table: sa.Table) -> Any:
