@@ -6,7 +6,9 @@ tool does. A tool never raises for what a model asked: it says what is wrong, an
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from claude_mem.mcp import reading, render
@@ -45,7 +47,7 @@ class Tools:
             details = "; ".join(f"{it['field']}: {it['message']}" for it in error.details)
             step = _STEPS.get(error.code, "")
             said = details or error.message
-            text = f"{name}: {said}" + (f". Next: {step}" if step else "")
+            text = f"{name}: {render.plain(said)}" + (f". Next: {step}" if step else "")
             answer = Answer(text, failed=True)
         return answer.wire()
 
@@ -63,6 +65,8 @@ async def _save(api: Api, given: Given, project: str | None, place: Place) -> An
     asked = "project" in given
     if asked and project is None:
         raise Misuse('project: a note belongs to one project, so "*" is none')
+    if asked and project is not None and not await asyncio.to_thread(_is_folder, project):
+        await _need_heard_of(api, project)
     if place.session and not asked:
         try:
             saved = await api.request("POST", "/memories", body={**body, "session": place.session})
@@ -72,6 +76,23 @@ async def _save(api: Api, given: Given, project: str | None, place: Place) -> An
         else:
             return _saved(saved)
     return _saved(await api.request("POST", "/memories", body={**body, "project": project}))
+
+
+def _is_folder(project: str) -> bool:
+    try:
+        return project.startswith("/") and Path(project).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+async def _need_heard_of(api: Api, project: str) -> None:
+    """A name that nobody has heard of is a slip that would make a project of its own. Raises Misuse."""
+    try:
+        await api.request("GET", "/sessions", params={"project": project, "limit": 1})
+    except ApiError as error:
+        if error.code != "RESOURCE_NOT_FOUND":
+            raise
+        raise Misuse(f"project: {render.plain(error.message)}") from error
 
 
 def _saved(saved: dict[str, Any]) -> Answer:

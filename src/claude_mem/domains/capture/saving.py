@@ -22,14 +22,16 @@ from claude_mem.domains.memory.endpoints import find_project
 from claude_mem.domains.memory.model import preview
 from claude_mem.domains.memory.timeline import made_of
 from claude_mem.kernel.clock import from_iso, now_ms, to_iso
-from claude_mem.kernel.errors import Forbidden, NotFound
+from claude_mem.kernel.errors import Detail, Forbidden, Invalid, NotFound
 from claude_mem.kernel.ids import deterministic_id, new_id
+from claude_mem.kernel.redact import mask_text
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Database, Tx
 
 router = APIRouter(tags=["Capture"])
 AGENT = "claude-mem"  # of sessions that hold what was saved outside any other
 NO_PROJECT = "notes"
+_PRIVATE = "[private]"  # what masking leaves of a private part
 Kind = Literal["note", "decision", "preference", "fact"]
 # Said on purpose: worth more than what merely happened.
 _IMPORTANCE: dict[str, float] = {"decision": 0.95, "preference": 0.95, "fact": 0.85, "note": 0.8}
@@ -73,6 +75,8 @@ async def post_memory(
     body: NewMemoryBody,
 ) -> Saved:
     """Durable when this answers, and as a rule searchable too. 403 while capture is paused or opted out of."""
+    if not mask_text(body.content).replace(_PRIVATE, "").strip():
+        raise _invalid("content", "all of it is marked as private, so nothing would be kept")
     database: Database = request.app.state.database
     capture: CaptureService = request.app.state.capture
     events = await database.read(scope, lambda tx: _events(scope, tx, body))
@@ -152,6 +156,10 @@ def _project_key(scope: Scope, tx: Tx, wanted: str | None) -> str:
     except NotFound:
         return wanted
     return _key_of(scope, tx, str(project_id))
+
+
+def _invalid(field: str, message: str) -> Invalid:
+    return Invalid(f"{field}: {message}", details=(Detail(field, message),))
 
 
 def _key_of(scope: Scope, tx: Tx, project_id: str) -> str:
