@@ -30,7 +30,7 @@ _SPOKEN = re.compile(
 _FENCES = re.compile(r"`{3,}|~{3,}")
 _OBJECT = r"(?:instruction|direction|prompt|rule|guideline|command|message|context|constraint|polic(?:y|ie))s?"
 # The rest of a sentence: a dot within a name, an address or a number ends none.
-_REST = r"(?:[^.!?。！？\n]|[.!?](?!\s|$)){0,300}"
+_REST = r"(?:[^.!?。！？\n]|[.!?](?=[\w~-])){0,300}"
 _MUST = r"(?:must|should|shall|has to|have to|needs? to|is to|are to|always|will)"
 _SECRETS = (
     r"(?:~/\.ssh|\bid_(?:rsa|dsa|ecdsa|ed25519)|(?<!\w)\.env\b|/etc/(?:passwd|shadow)|\.aws/|\.netrc"
