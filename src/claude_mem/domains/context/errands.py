@@ -15,14 +15,14 @@ from claude_mem.domains.retrieval import analysis
 
 _UNKNOWN: Final = 0.9999  # the rarity of a word that nobody has
 _WORDS: Final = """
-add adjust again alright also answer apply background better bug build bump can change check clean code commit
-complete component continue convert correct create data delete describe do done draw edit error example explain extend
-fast faster file find finish fix function generate get give go good help here implement improve install issue item
-keep large larger learn let line look make merge method module more move name need new next nice now number ok okay
-old open output please prepare problem push put question read really redo refactor remember remove rename repair
-replace result retry review rewrite run see set shorten show simple simpler simplify small smaller some something
-split start stop string sure take task tell test text thank thanks thing today translate try type typo understand undo
-update upgrade use value variable want way well word work works write wrong yes
+add adjust again alright also answer apply back background better broken bug build bump can change check clean code
+commit complete component continue convert correct create data delete describe do done draw edit error example explain
+extend fast faster file find finish fix function generate get give go good happen help here implement improve install
+issue item keep large larger learn let line look make merge method module more move name need new next nice now number
+ok okay old open output please prepare problem push put question read really redo refactor remember remove rename
+repair replace result retry review rewrite run see set shorten show simple simpler simplify small smaller some
+something split start still stop string sure take task tell test text thank thanks thing today translate try type typo
+understand undo update upgrade use value variable want way well word work works write wrong yes
 """
 _PAIRS: Final = """
 测试 提交 继续 解释 翻译 生成 安装 升级 修改 修复 删除 添加 推荐 代码 文件 运行 问题 检查 帮我 实现 创建 重构

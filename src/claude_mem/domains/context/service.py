@@ -36,6 +36,8 @@ from claude_mem.ports.database import Tx
 
 # Relevance to a prompt: a unit's own words, and the hit (or else the session) it was found in.
 OWN_WORDS, FOUND_IN = 0.5, 0.5
+OWN_FLOOR: Final = 0.1  # of what is asked, that a unit's own words must hold; or else
+THEME: Final = 0.5  # this share of its session's must, or the session counts for less
 # What a kind of statement, or of entity, tells beside what somebody said: for a prompt, and at the beginning.
 TELLING: Final = {
     "code_change": 0.2,
@@ -96,7 +98,10 @@ class ContextService:
         self, scope: Scope, tx: Tx, fresh: Sequence[Unit], ask: Ask, interest: Interest
     ) -> list[Scored]:
         uses = memory.uses(scope, tx, list({unit.ref for unit in fresh}))
-        found = [_scored(unit, ask, interest, uses) for unit in fresh]
+        # Where there is no threshold the room is to be filled, and what stands near a hit is the best guess.
+        sifts = ask.query is not None and ask.threshold > 0
+        themes = _themes(fresh, interest) if sifts else None
+        found = [_scored(unit, ask, interest, uses, themes) for unit in fresh]
         return [one for one in found if len(one.words) >= _MIN_WORDS]
 
 
@@ -137,11 +142,28 @@ def _cleaned(unit: Unit) -> Unit:
     return replace(unit, text=clean(unit.text), lead=f"{lead} " if lead else "")
 
 
-def _scored(unit: Unit, ask: Ask, interest: Interest, uses: Mapping[EntityRef, int]) -> Scored:
+def _themes(units: Sequence[Unit], interest: Interest) -> dict[str, float]:
+    """How much of each session is about it, 0..1: one that only touches upon it lends little to its other points."""
+    spoken: dict[str, list[bool]] = {}
+    for unit in units:
+        share = interest.share(words_of(unit.text))
+        spoken.setdefault(unit.session_id or "", []).append(share >= OWN_FLOOR)
+    return {it: min(sum(each) / len(each) / THEME, 1.0) for it, each in spoken.items()}
+
+
+def _scored(
+    unit: Unit,
+    ask: Ask,
+    interest: Interest,
+    uses: Mapping[EntityRef, int],
+    themes: Mapping[str, float] | None,
+) -> Scored:
     words = words_of(unit.text)
     relevance = interest.share(words)
     if ask.query is not None:
         found = max(unit.closeness, unit.nearby)
+        if themes is not None and relevance < OWN_FLOOR:
+            found *= themes.get(unit.session_id or "", 0.0)
         relevance = OWN_WORDS * relevance + FOUND_IN * found
     if unit.memory_type == "working":
         relevance = 1.0
