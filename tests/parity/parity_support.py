@@ -151,7 +151,7 @@ def awkward() -> list[Row]:
 def with_nul() -> list[Row]:
     """The one character that PostgreSQL cannot hold, in a text and in a document."""
     data = {"content": "before\0after", "cwd": "/before\0after", "prompt_id": "nul\0"}
-    return [_event("prompt.submitted", 0, data)]
+    return [_event("prompt.submitted", 0, data) | {"session": "nul\0", "project": "/nul\0"}]
 
 
 def _event(kind: str, at: int, data: Row) -> Row:

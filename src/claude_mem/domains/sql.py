@@ -236,4 +236,4 @@ def hold(tx: Any, names: Sequence[str]) -> None:
     held at once, in one order, so that two who want the same ones never wait for each other.
     """
     if names and tx.dialect.name == "postgresql":
-        tx.execute(_HOLD, {"names": list(names)})
+        tx.execute(_HOLD, {"names": [name.replace("\0", _NO_NUL) for name in names]})
