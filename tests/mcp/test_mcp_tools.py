@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx2
 import pytest
-from api_support import BASE, Api, refusal
-from mcp.client.client import Client
-from mcp.client.streamable_http import streamable_http_client
+from api_support import Api, refusal
+from tools_support import call, client_of, fill, told
 
 from claude_mem.mcp.stdio import INSTRUCTIONS, NAMES, TOOLS, VERSION
 
 pytestmark = pytest.mark.anyio
-
-
-@asynccontextmanager
-async def client_of(api: Api, *, mode: str = "auto", **headers: str) -> AsyncIterator[Client]:
-    """The SDK's client of the system, without a socket."""
-    application = api.client._transport.app  # type: ignore[attr-defined]
-    given = {"authorization": f"Bearer {api.token}", **headers}
-    async with (
-        httpx2.AsyncClient(
-            transport=httpx2.ASGITransport(application), base_url=BASE, headers=given
-        ) as http,
-        Client(streamable_http_client(f"{BASE}/mcp", http_client=http), mode=mode) as client,
-    ):
-        yield client
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -42,57 +24,6 @@ async def test_a_client_meets_the_same_server_whatever_its_protocol(mode: str, a
             assert {name: tool[name] for name in declared} == declared
         assert client.server_info.version == VERSION
         assert client.instructions == INSTRUCTIONS
-
-
-async def call(api: Api, name: str, *, folder: str = "", running: str = "", **given: Any) -> Any:
-    """A tool's result, through the SDK's client."""
-    headers = {"x-project-dir": folder, "x-agent-session": running}
-    async with client_of(api, **{key: text for key, text in headers.items() if text}) as client:
-        return await client.call_tool(name, given)
-
-
-def told(result: Any, *, failed: bool = False) -> str:
-    assert result.is_error is failed, result.content
-    (block,) = result.content
-    return str(block.text)
-
-
-async def fill(api: Api) -> None:
-    """A session in /ledger: a question, a failure, what mended it, a long answer."""
-    about = {"session": "s-1", "project": "/ledger"}
-    await api.take(
-        api.event(**about, data={"content": "Why are invoices rounded wrongly?"}),
-        api.event(
-            "tool.failed",
-            **about,
-            data={
-                "tool": "Bash",
-                "tool_use_id": "t-1",
-                "input": {"command": "make check"},
-                "error": "Exit code 1\nAssertionError: rounding of 0.125",
-            },
-        ),
-        api.event(
-            "tool.used",
-            **about,
-            data={
-                "tool": "Edit",
-                "tool_use_id": "t-2",
-                "input": {
-                    "file_path": "/ledger/round.py",
-                    "old_string": "round(x)",
-                    "new_string": "half_even(x)",
-                },
-                "response": {},
-            },
-        ),
-        api.event(
-            "assistant.replied",
-            **about,
-            data={"content": "Rounding is half even now. " + "It was tried in turn. " * 400},
-        ),
-        api.event(session="s-2", project="/other", data={"content": "Rounding of the corners"}),
-    )
 
 
 async def test_search_says_where_a_text_is_and_what_it_costs(api: Api) -> None:
@@ -200,21 +131,6 @@ async def test_what_is_saved_can_be_searched_and_forgotten(api: Api) -> None:
     assert "nothing has the id" in told(await call(api, "forget", id=identifier), failed=True)
 
 
-async def test_forgetting_one_note_of_several_says_that_only_it_went(api: Api) -> None:
-    await fill(api)
-    notes = [f"The {word} gateway listens on its own port." for word in ("teal", "plum", "rust")]
-    saved = [await call(api, "save", folder="/ledger", content=it) for it in notes]
-    session = saved[0].structured_content["session"]
-    await call(api, "summary", session=session)
-    gone = await call(api, "forget", id=saved[0].structured_content["id"])
-    assert gone.structured_content["forgotten"] == {"observation": 1, "learning": 1}
-    assert gone.structured_content["remade"] == 2
-    assert "(1 observation, 1 learning)" in told(gone)
-    assert "2 learnings made anew" in told(gone)
-    left = {row["description"] for row in (await api.get("/learnings"))["data"]}
-    assert set(notes[1:]) <= left
-
-
 async def test_a_note_joins_the_running_session(api: Api) -> None:
     await fill(api)
     await call(api, "save", folder="/ledger", running="s-1", content="Said on the way")
@@ -242,47 +158,6 @@ async def test_a_note_may_be_the_first_of_a_folder(api: Api) -> None:
     await api.settle()
     names = {row["name"] for row in (await api.get("/projects"))["data"]}
     assert names == {api.home.name, "notes"}
-
-
-async def test_forgetting_wants_one_thing_named(api: Api) -> None:
-    await fill(api)
-    for given in ({}, {"id": "x", "last_turn": True}, {"last_turn": False}):
-        assert "give one of" in told(await call(api, "forget", **given), failed=True)
-    session = await api.get("/sessions/s-1")
-    refused = told(await call(api, "forget", id=session["id"]), failed=True)
-    assert "claude-mem forget session" in refused
-    assert (await api.get("/sessions/s-1"))["observation_count"] == 2
-
-
-async def test_forgetting_the_last_turn_of_the_project(api: Api) -> None:
-    await fill(api)
-    gone = await call(api, "forget", folder="/ledger", last_turn=True)
-    assert gone.structured_content["forgotten"]["prompt"] == 2
-    assert (await api.get("/sessions/s-2/prompts"))["data"], "the other project's stays"
-    assert (await api.get("/sessions/s-1/prompts"))["data"] == []
-
-
-async def test_the_turn_that_asks_to_forget_is_not_the_one_that_is_meant(api: Api) -> None:
-    about = {"session": "s-1", "project": "/ledger"}
-    await api.take(
-        api.event(**about, data={"content": "Start with the totals"}),
-        api.event(**about, data={"content": "The codename is wombatxyz"}),
-        api.event("assistant.replied", **about, data={"content": "Noted: wombatxyz"}),
-        api.event(**about, data={"content": "Please forget the last turn"}),
-    )
-    assert "which project" in told(await call(api, "forget", last_turn=True), failed=True)
-    gone = await call(api, "forget", folder="/ledger", running="s-1", last_turn=True)
-    assert gone.structured_content["forgotten"]["prompt"] == 2
-    rows = (await api.get("/sessions/s-1/prompts"))["data"]
-    assert [row["content"] for row in rows] == [
-        "Start with the totals",
-        "Please forget the last turn",
-    ]
-    found = await call(api, "search", folder="/ledger", query="wombatxyz")
-    assert found.structured_content["results"] == []
-    (api.home / "paused").write_text("")
-    refused = await call(api, "forget", folder="/ledger", running="s-1", last_turn=True)
-    assert "not being recorded" in told(refused, failed=True)
 
 
 async def test_sessions_and_the_summary_of_one(api: Api) -> None:
