@@ -6,7 +6,7 @@ A worker takes in generated events until they make N observations, and works off
 are prompted, each event through the installed hook file as the client would start it; a round also starts the bare
 interpreter, which no hook can be faster than. Times are those of the whole process. `given` is the share of answers
 that carried context: a late one carries none. A prompt comes a moment after its session began, as from a person who
-types; "at once" are prompts that follow without one, as a script's do, while the worker is still busy with the beginning.
+types; "at once" are prompts that follow without one, as a script's do, while the worker has the beginning to do.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import orjson
@@ -18,7 +18,9 @@ from claude_mem.worker import loop as module
 from claude_mem.worker.loop import Loop, Work
 
 
-async def loop_with_an_event(system: System, spool: Path, is_answering: Callable[[], bool]) -> Loop:
+async def loop_with_an_event(
+    system: System, spool: Path, answered: Callable[[], Awaitable[object]]
+) -> Loop:
     event = {
         "id": new_id(),
         "type": "prompt.submitted",
@@ -40,25 +42,23 @@ async def loop_with_an_event(system: System, spool: Path, is_answering: Callable
             maintain=state["maintain"],
             spool=spool,
             scope=local_scope(),
-            is_answering=is_answering,
+            answered=answered,
         )
     )
 
 
 async def test_recording_waits_until_the_answer_is_given(system: System, tmp_path: Path) -> None:
-    asked: list[bool] = []
-    answered = asyncio.Event()
+    asked, answered = asyncio.Event(), asyncio.Event()
 
-    def is_answering() -> bool:
-        asked.append(answered.is_set())
-        return not answered.is_set()
+    async def until_answered() -> None:
+        asked.set()
+        await answered.wait()
 
-    loop = await loop_with_an_event(system, tmp_path, is_answering)
+    loop = await loop_with_an_event(system, tmp_path, until_answered)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_LONGEST_ANSWER_S", 60.0)
         draining = asyncio.create_task(loop._drain())
-        while len(asked) < 3:  # noqa: ASYNC110 - it tells nobody that it waits
-            await asyncio.sleep(0.005)
+        await asked.wait()
         assert (loop.health.recorded, await system.inbox.pending()) == (0, 1)
         answered.set()
         await draining
@@ -69,6 +69,6 @@ async def test_an_answer_without_end_holds_up_no_recording(
     system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_LONGEST_ANSWER_S", 0.02)
-    loop = await loop_with_an_event(system, tmp_path, lambda: True)
+    loop = await loop_with_an_event(system, tmp_path, asyncio.Event().wait)
     await loop._drain()
     assert loop.health.recorded == 1

@@ -48,6 +48,7 @@ class Bench:
                 maintain=nothing,
                 spool=self.spool,
                 scope=SCOPE,
+                answered=nothing,
             )
         )
         loop.start()

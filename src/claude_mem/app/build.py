@@ -112,7 +112,7 @@ def build_local(settings: Settings) -> System:
             maintain=lambda: maintain(),
             spool=settings.spool,
             scope=scope,
-            is_answering=lambda: context.is_answering,
+            answered=lambda: context.answered(),
         )
     )
 

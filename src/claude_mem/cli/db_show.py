@@ -155,7 +155,7 @@ def recovered(out: Console, data: dict[str, Any]) -> None:
             out.print(file["kept"], markup=False)
     out.print(f"Next:  {data['next_step']}", markup=False)
     out.print(
-        "[dim]claude-mem db check looks at the new files; claude-mem import reads transcripts again; what the store knows it had is not taken twice.[/]"
+        "[dim]claude-mem db check looks at the new files; claude-mem import reads transcripts again.[/]"
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ _BURST_CALLS_PER_S = 500.0
 _BURST_PAUSE_S = 0.1
 _GATHER_BELOW = 200
 _GATHER_S = 0.05
-_LONGEST_ANSWER_S, _ANSWER_POLL_S = 0.25, 0.005
+_LONGEST_ANSWER_S = 0.25
 _LEASE_MS = 60_000
 _BACKOFF_S = 2.0
 _LONGEST_BACKOFF_S = 15.0  # a disk that was freed should not be waited for longer
@@ -82,9 +83,7 @@ class Work:
     maintain: Callable[[], Awaitable[None]]
     spool: Path
     scope: Scope
-    is_answering: Callable[[], bool] = (
-        bool  # whether an agent waits for its context; never, where nobody says
-    )
+    answered: Callable[[], Awaitable[object]]  # returns when no agent waits for its context
 
 
 def pause_after(part: str, error: Exception) -> float:
@@ -178,9 +177,9 @@ class Loop:
 
     async def _until_answered(self) -> None:
         """Let an agent that waits for its context have the processor; what is to be recorded is safe meanwhile."""
-        deadline = time.monotonic() + _LONGEST_ANSWER_S
-        while self._work.is_answering() and time.monotonic() < deadline:
-            await asyncio.sleep(_ANSWER_POLL_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LONGEST_ANSWER_S):
+                await self._work.answered()
 
     async def take_spool_now(self) -> None:
         """Take over what hooks left behind, for who cannot wait for the loop's next round."""

@@ -86,19 +86,23 @@ class HookContext:
         self._seen: OrderedDict[tuple[str, str], _Seen] = OrderedDict()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._answering = 0
+        self._answered = asyncio.Event()
+        self._answered.set()
 
-    @property
-    def is_answering(self) -> bool:
-        """Whether somebody waits for an answer now."""
-        return self._answering > 0
+    async def answered(self) -> None:
+        """Return when nobody waits for an answer."""
+        await self._answered.wait()
 
     async def answer(self, scope: Scope, event: str, payload: dict[str, Any], place: str) -> bytes:
         """See the protocol."""
         self._answering += 1
+        self._answered.clear()
         try:
             return await self._answer(scope, event, payload, place)
         finally:
             self._answering -= 1
+            if not self._answering:
+                self._answered.set()
 
     async def _answer(self, scope: Scope, event: str, payload: dict[str, Any], place: str) -> bytes:
         started = time.monotonic()
