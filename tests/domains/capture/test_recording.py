@@ -384,7 +384,7 @@ async def test_forgetting_the_last_turn_leaves_no_word_of_it(mem: Memory) -> Non
         ),
         event("assistant.replied", {"content": "zanzibar done", "prompt_id": "p1"}, at=T0 + 12),
     )
-    refs = await mem.database.write(
+    gone = await mem.database.write(
         SCOPE, lambda tx: forget.forget_last(SCOPE, tx, mem.indexing, None)
     )
     assert len(refs) == 4
