@@ -387,7 +387,7 @@ async def test_forgetting_the_last_turn_leaves_no_word_of_it(mem: Memory) -> Non
     gone = await mem.database.write(
         SCOPE, lambda tx: forget.forget_last(SCOPE, tx, mem.indexing, None)
     )
-    assert len(refs) == 4
+    assert len(gone.refs) == 4
     assert [r[0] for r in await mem.rows("SELECT content FROM prompts")] == ["keepthis"]
     for table, column in (
         ("change_journal", "state"),
