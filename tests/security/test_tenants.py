@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from api_support import Api, running
+from no_reads import NO_READS
 
 from claude_mem import domains
 from claude_mem.domains.access import repository as access_tables
@@ -46,65 +47,6 @@ WORD = "zanzibar"  # in everything of ours
 TABLES = ("sessions", "prompts", "observations", "code_changes", "summaries", "learnings")
 KINDS = ("session", "prompt", "observation", "code_change", "summary", "learning")
 
-# These change something, or make a value without reading: each says why it is not asked.
-NO_READS = {
-    "access.service.ensure_project": "makes what it does not find; tested below",
-    "access.service.make_local_organisation": "makes the first enterprise",
-    "access.repository.add_project": "writes in its scope only, by its values",
-    "access.repository.make_enterprise": "makes an enterprise",
-    "access.repository.first_solution": "every enterprise has one; the test gives both the same id",
-    "capture.repository.keep_position": "writes; tested below",
-    "capture.repository.hold_sessions": "holds names with its scope in them; reads no table",
-    "capture.service.CaptureService.accept": "writes; tested below",
-    "capture.service.CaptureService.accept_valid": "writes; tested below",
-    "capture.service.CaptureService.wants": "reads no table",
-    "context.repository.cut_short": "writes for a session's name in its scope; tested in its domain",
-    "context.repository.note_given": "writes; tested in its domain",
-    "context.repository.drop_entities": "deletes in its scope; tested in its domain",
-    "context.repository.drop_session": "deletes in its scope; tested in its domain",
-    "capture.service.CaptureService.is_out": "remembers its scope's sessions; reads no table",
-    "memory.service.record": "writes what the recorder built in the same scope",
-    "memory.service.erase": "deletes; tested below",
-    "memory.service.empty_session": "deletes; tested below",
-    "intelligence.service.distil": "writes; tested with the intelligence domain",
-    "intelligence.service.withdraw": "deletes; tested with the intelligence domain",
-    "intelligence.service.is_stale": "a truth value; tested with the intelligence domain",
-    "memory.service.save_summary": "writes; tested with the memory domain",
-    "memory.service.save_learning": "writes; tested with the memory domain",
-    "memory.service.replace_learnings": "writes; tested with the memory domain",
-    "memory.service.note_use": "writes; tested with the memory domain",
-    "memory.service.withdraw": "deletes; tested with the memory domain",
-    "memory.service.summary_is_forgotten": "a truth value; tested with the memory domain",
-    "memory.repository.distilled.is_forgotten": "the same as the service's",
-    "memory.repository.distilled.save_summary": "the same as the service's",
-    "memory.repository.distilled.withdraw_summary": "the same as the service's",
-    "memory.repository.distilled.note_use": "the same as the service's",
-    "memory.repository.distilled.drop_uses": "deletes; tested with the memory domain",
-    "memory.repository.learnings.save": "the same as the service's",
-    "memory.repository.learnings.drop_source": "deletes; tested with the memory domain",
-    "memory.repository.learnings.forget": "deletes; tested with the memory domain",
-    "memory.repository.journal.note": "writes",
-    "memory.repository.journal.blank": "empties; tested with the memory domain",
-    "memory.service.keep_out": "writes for a session of its scope, which a foreign key asks for",
-    "memory.repository.forgetting.empty_session": "deletes; tested below",
-    "memory.repository.forgetting.keep_out": "the same as the service's",
-    "memory.repository.forgetting.erase": "deletes; tested below",
-    "memory.repository.recording.write": "writes what the recorder built in the same scope",
-    "retrieval.service.IndexingService.index": "writes",
-    "retrieval.service.IndexingService.remove": "deletes; tested below",
-    "retrieval.service.IndexingService.purge": "changes bytes, no answer",
-    "retrieval.service.IndexingService.rebuild": "tested below",
-    "retrieval.service.IndexingService.start_renewal": "tested below",
-    "retrieval.service.IndexingService.renew": "writes",
-    "retrieval.service.IndexingService.finish_renewal": "tested below",
-    "retrieval.service.IndexingService.is_current": "a truth value about the scope's own index",
-    "retrieval.repository.add": "writes",
-    "retrieval.repository.mark_stale": "writes",
-    "retrieval.repository.stale_through": "a number of the scope's own index",
-    "retrieval.repository.remove": "deletes; tested below",
-    "retrieval.repository.mark_current": "writes a version",
-    "retrieval.repository.next_number": "numbers are shared by all enterprises, and mean nothing",
-}
 # Where a name means something else than elsewhere.
 MEANT: dict[str, dict[str, list[Any]]] = {
     "memory.service.session_rows": {"kind": list(KINDS[1:]), "session_id": [None]},
