@@ -152,6 +152,7 @@ def postgres_server() -> Iterator[PostgresServer]:
     folder = Path(tempfile.mkdtemp(prefix="cmpg-", dir="/tmp"))
     password = secrets.token_hex(16)
     try:
+        programs = _reachable(programs, folder)
         _initialise(programs, folder, password)
         process, port = _start(programs, folder)
         keeper = subprocess.Popen(
@@ -169,6 +170,23 @@ def postgres_server() -> Iterator[PostgresServer]:
             _stop(process)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _reachable(programs: Path, folder: Path) -> Path:
+    """The binaries, or a copy of them where `nobody` cannot get at them: a checkout in root's own home, say."""
+    try:
+        subprocess.run(
+            [str(programs / "initdb"), "--version"], capture_output=True, check=True, **_as_whom()
+        )
+    except PermissionError:
+        package = programs.parents[1]
+        copy = folder / "site" / package.name
+        shutil.copytree(programs.parent, copy / programs.parent.name)
+        # Their libraries lie beside the package, and are found from where the binaries are.
+        for libraries in package.parent.glob(f"{package.name}.libs"):
+            shutil.copytree(libraries, copy.parent / libraries.name)
+        return copy / programs.parent.name / "bin"
+    return programs
 
 
 def _initialise(programs: Path, folder: Path, password: str) -> None:
