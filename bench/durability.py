@@ -227,7 +227,15 @@ class Site:
         """Wait until everything is rows, and what is derived from them in the background is made."""
         self.settle(patience)
         until = time.time() + _HORIZON
-        eventually(lambda: not self._jobs_due(until), "the end of the background jobs", patience)
+
+        def all_done() -> bool:
+            # A job that reads a transcript is done before what it read is rows, and those ask for a summary.
+            if self._jobs_due(until):
+                return False
+            self.settle(patience)
+            return not self._jobs_due(until)
+
+        eventually(all_done, "the end of the background jobs", patience)
 
     def _jobs_due(self, until: float) -> int:
         """Background jobs that run, or should by then; not those put off for minutes."""
