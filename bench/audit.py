@@ -31,7 +31,7 @@ class Audit:
     summaries: int = 0
     learnings: int = 0
     unsummarised: int = (
-        0  # sessions in which a turn ended, with neither a summary nor a job that will make it
+        0  # sessions in which a turn ended, with neither a summary nor a job that waits or is shown as dead
     )
     problems: list[str] = field(default_factory=list)
 
@@ -144,7 +144,7 @@ _WHOLE = {
 _UNSUMMARISED = """
     SELECT count(*) FROM sessions WHERE id IN (SELECT session_id FROM prompts WHERE prompt_type = 'assistant')
     AND id NOT IN (SELECT session_id FROM summaries WHERE source != 'agent')
-    AND id NOT IN (SELECT task_key FROM task_queue WHERE task_type = 'session.summarise' AND status = 'pending')
+    AND id NOT IN (SELECT task_key FROM task_queue WHERE task_type = 'session.summarise' AND status IN ('pending', 'dead'))
 """
 
 
