@@ -30,9 +30,7 @@ class Audit:
     rows: int = 0
     summaries: int = 0
     learnings: int = 0
-    unsummarised: int = (
-        0  # sessions in which a turn ended, with neither a summary nor a job that waits or is shown as dead
-    )
+    unsummarised: int = 0  # sessions in which a turn ended, with neither a summary nor a job that waits or is shown as dead
     problems: list[str] = field(default_factory=list)
 
     def expect(self, what: str, wrong: object) -> None:
