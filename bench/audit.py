@@ -30,7 +30,9 @@ class Audit:
     rows: int = 0
     summaries: int = 0
     learnings: int = 0
-    unsummarised: int = 0  # sessions in which a turn ended, with neither a summary nor a job for it, waiting or dead
+    unsummarised: int = (
+        0  # sessions in which a turn ended; the background may not have come to them yet
+    )
     problems: list[str] = field(default_factory=list)
 
     def expect(self, what: str, wrong: object) -> None:
@@ -142,8 +144,6 @@ _WHOLE = {
 _UNSUMMARISED = """
     SELECT count(*) FROM sessions WHERE id IN (SELECT session_id FROM prompts WHERE prompt_type = 'assistant')
     AND id NOT IN (SELECT session_id FROM summaries WHERE source != 'agent')
-    AND id NOT IN (SELECT task_key FROM task_queue
-                   WHERE task_type = 'session.summarise' AND status IN ('pending', 'dead'))
 """
 
 

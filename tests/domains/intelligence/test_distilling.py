@@ -453,3 +453,21 @@ async def test_a_huge_session_is_read_in_bounds(store: Store) -> None:
     row = await store.summary()
     assert len(row["content"]) < 6_000
     assert RULE in row["content"]
+
+
+async def test_however_many_come_nobody_is_put_off_for_long(store: Store) -> None:
+    """Slow summaries, and sessions that come again and again while none gets its turn."""
+    await store.ask(f"{RULE} And mend it.", "s1")
+    parts = [store.state["database"], store.state["indexing"], store.state["capture"]._queue]
+    await store.write(lambda tx: tx.exec_driver_sql("DELETE FROM task_queue"))
+    hands = iter([0.0, 0.0])  # a clock: the first summary takes five seconds, then time stands
+    summarise = Summarise(*parts, clock=lambda: next(hands, 5.0))
+    own = (await store.session("s1"))["id"]
+    await summarise.run(SCOPE, Job(SCOPE.enterprise_id, own, KIND, own, {}, 1, 5))
+    before = now_ms()
+    for _ in range(60):
+        key = new_id()
+        await summarise.run(SCOPE, Job(SCOPE.enterprise_id, key, KIND, key, {}, 1, 5))
+    waits = [run_at - before for key, run_at in await jobs(store) if key != own]
+    assert len(waits) == 60
+    assert max(waits) <= 10_000 + (now_ms() - before)

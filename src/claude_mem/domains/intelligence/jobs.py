@@ -25,6 +25,7 @@ _SPACING = 15  # times as long as a summary takes lie between two: under load th
 # A slow disk is no reason to put somebody off for minutes.
 _FIRST_PACE_S, _LONGEST_PACE_S = 0.1, 1.0
 _BEHIND = -1  # priority: what records comes first
+_LONGEST_WAIT_S = 10.0
 Told = Callable[[Scope, str], Awaitable[None]]
 Clock = Callable[[], float]  # seconds, ever growing
 _log = structlog.get_logger("summarise")
@@ -51,7 +52,8 @@ class _Pace:
             self._promised.discard(key)
             return 0.0
         wait = max(self._next - now, 0.0)
-        self._next = max(self._next, now) + self._step
+        # Each session comes again with its next turn: without a bound many would put each other off for minutes.
+        self._next = min(max(self._next, now) + self._step, now + _LONGEST_WAIT_S)
         if wait:
             self._promised.add(key)
         return wait
