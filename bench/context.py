@@ -1,12 +1,15 @@
 """What context costs the agent: SessionStart and UserPromptSubmit through the installed hook, at a large store.
 
-    python -m bench.context [--observations N] [--runs N] [--json]
+    python -m bench.context [--observations N] [--runs N] [--models DIR] [--json]
 
 A worker takes in generated events until they make N observations, and works off its jobs. Then new sessions begin and
 are prompted, each event through the installed hook file as the client would start it; a round also starts the bare
 interpreter, which no hook can be faster than. Times are those of the whole process. `given` is the share of answers
 that carried context: a late one carries none. A prompt comes a moment after its session began, as from a person who
 types; "at once" are prompts that follow without one, as a script's do, while the worker has the beginning to do.
+
+With `--models` (a folder that `claude-mem model install` filled) every prompt is asked for its meaning too, by the real
+model; what is remembered has generated vectors then (those of `bench.hybrid`), as the model would take half an hour.
 """
 
 from __future__ import annotations
@@ -17,13 +20,16 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
-from bench import report
+from bench import hybrid, report
 from bench.durability import Site
 from bench.generate import Generator
+from bench.server_vectors import World
 from claude_mem.hook.interpreter import choose
 from claude_mem.kernel.ids import new_id
+from claude_mem.kernel.scope import local_scope
 
 TARGETS = {"SessionStart": 150.0, "UserPromptSubmit": 60.0}  # ms, p95
 _AT_ONCE = "UserPromptSubmit at once"
@@ -31,6 +37,7 @@ _TYPING_S = 0.5
 _BATCH = 500
 _PER_OBSERVATION = 20 / 18  # events: two of twenty are a prompt and a reply
 _PATIENCE = 1_800.0
+_VECTORS = 100_000  # different ones; beyond them they come again
 
 
 def fill(site: Site, generator: Generator, observations: int) -> str:
@@ -77,7 +84,19 @@ def bare(python: str) -> float:
     return (time.perf_counter() - begun) * 1000
 
 
-def measure(observations: int, runs: int) -> dict[str, Any]:
+def give_meaning(site: Site, models: Path) -> None:
+    """Every document its vector while nothing runs, and the model for the questions."""
+    site.stop()
+    path = site.files.database
+    kept = World().vectors(local_scope(), _VECTORS)
+    hybrid.Vectors(path, hybrid.model(models), kept, site.home / "vectors").fill()
+    (site.home / "models").symlink_to(models.absolute())
+    site.start()
+    with site.client(timeout=120) as client:
+        client.search("the model is loaded with the first question")
+
+
+def measure(observations: int, runs: int, models: Path | None = None) -> dict[str, Any]:
     """Times by event."""
     generator = Generator(seed=5)
     found: dict[str, list[tuple[float, bool]]] = {name: [] for name in (*TARGETS, _AT_ONCE)}
@@ -88,6 +107,8 @@ def measure(observations: int, runs: int) -> dict[str, Any]:
         folder = fill(site, generator, observations)
         counts = (site.health() or {})["counts"]
         print(f"filled: {counts}", file=sys.stderr, flush=True)
+        if models is not None:
+            give_meaning(site, models)
         for number in range(runs + 3):  # the first ones warm the caches
             session = new_id()
             start = fire(site, "SessionStart", folder, session, {"source": "startup"})
@@ -105,6 +126,7 @@ def measure(observations: int, runs: int) -> dict[str, Any]:
         "machine": report.facts(),
         "counts": counts,
         "runs": runs,
+        "by_meaning": models is not None,
         "bare_interpreter_p50_ms": round(statistics.median(interpreter), 1),
         **{name: _summary(name, times) for name, times in found.items()},
     }
@@ -129,9 +151,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="What context costs the agent.")
     parser.add_argument("--observations", type=int, default=100_000)
     parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument("--models", type=Path)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    result = measure(options.observations, options.runs)
+    result = measure(options.observations, options.runs, options.models)
     report.write("context", result, as_json=options.json)
     return 0
 

@@ -70,7 +70,8 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _request(body: bytes, token: str) -> bytes:
+def post(body: bytes, token: str) -> bytes:
+    """A `POST /events` as it goes over the wire."""
     head = (
         "POST /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n"
         f"Authorization: Bearer {token}\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -78,7 +79,20 @@ def _request(body: bytes, token: str) -> bytes:
     return head.encode() + body
 
 
-async def _drive(port: int, requests: list[bytes], connections: int) -> list[float]:
+async def answered(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes, since: float
+) -> float:
+    """Send one request; how many seconds after `since` its answer was here. Raises RuntimeError for any but 202."""
+    writer.write(request)
+    head = await reader.readuntil(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 202"):
+        raise RuntimeError(head.decode())
+    length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+    await reader.readexactly(length)
+    return time.perf_counter() - since
+
+
+async def drive(port: int, requests: list[bytes], connections: int) -> list[float]:
     """Send everything over `connections` keep-alive connections; the latency of each, in seconds."""
     queue = iter(requests)
     latencies: list[float] = []
@@ -86,14 +100,7 @@ async def _drive(port: int, requests: list[bytes], connections: int) -> list[flo
     async def one() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for request in queue:
-            started = time.perf_counter()
-            writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            if not head.startswith(b"HTTP/1.1 202"):
-                raise RuntimeError(head.decode())
-            length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-            await reader.readexactly(length)
-            latencies.append(time.perf_counter() - started)
+            latencies.append(await answered(reader, writer, request, time.perf_counter()))  # noqa: PERF401 - awaits
         writer.close()
 
     await asyncio.gather(*(one() for _ in range(connections)))
@@ -107,11 +114,11 @@ def _load(
     # Every load has numbers of its own: the same prompt and tool ids again would be repeats, which cost less.
     events = list(Generator(seed).events(count, start=seed * 1_000_000))
     bodies = [orjson.dumps({"events": events[at : at + size]}) for at in range(0, count, size)]
-    requests = [_request(body, token) for body in bodies]
+    requests = [post(body, token) for body in bodies]
     pipe.send("ready")
     pipe.recv()
     started = time.perf_counter()
-    latencies = asyncio.run(_drive(port, requests, connections))
+    latencies = asyncio.run(drive(port, requests, connections))
     pipe.send((time.perf_counter() - started, sorted(latencies)))
 
 

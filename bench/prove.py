@@ -1,6 +1,6 @@
 """`make prove`: the long proofs. Each leaves its results in bench/results/prove-<name>.json.
 
-    python -m bench.prove [--quick] [kill] [full_disk] [load] [fuzz]
+    python -m bench.prove [--quick] [kill] [full_disk] [load] [fuzz] [isolation] [chaos]
 
 Ends with 1 when any proof failed; what it saw is in its file all the same.
 """
@@ -22,7 +22,7 @@ from typing import Any
 
 import sqlean
 
-from bench import full_disk, fuzz, kill, sustained
+from bench import chaos, full_disk, fuzz, isolation, kill, sustained
 from claude_mem import __version__
 
 RESULTS = Path(__file__).parent / "results"
@@ -55,7 +55,22 @@ def _fuzz(quick: bool, seed: int, say: Say) -> dict[str, Any]:
     return fuzz.run(1_000 if quick else 10_000, seed, say)
 
 
-PROOFS: dict[str, Proof] = {"kill": _kill, "full_disk": _full_disk, "load": _load, "fuzz": _fuzz}
+def _isolation(quick: bool, seed: int, say: Say) -> dict[str, Any]:
+    return isolation.run(1 if quick else isolation.SCALE, seed, say)
+
+
+def _chaos(quick: bool, seed: int, say: Say) -> dict[str, Any]:
+    return chaos.run(seed, say, quick=quick)
+
+
+PROOFS: dict[str, Proof] = {
+    "kill": _kill,
+    "full_disk": _full_disk,
+    "load": _load,
+    "fuzz": _fuzz,
+    "isolation": _isolation,
+    "chaos": _chaos,
+}
 
 
 def machine() -> dict[str, Any]:
@@ -97,7 +112,9 @@ def prove(name: str, *, quick: bool, seed: int, say: Say) -> list[str]:
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description="The long kill, full-disk, load and fuzz proofs.")
+    parser = argparse.ArgumentParser(
+        description="The long kill, full-disk, load, fuzz, isolation and chaos proofs."
+    )
     parser.add_argument("names", nargs="*", metavar="proof", help=", ".join(PROOFS))
     parser.add_argument(
         "--quick", action="store_true", help="scaled down; results are printed, not kept"

@@ -29,7 +29,15 @@ def facts() -> dict[str, Any]:
 
 def write(name: str, result: dict[str, Any], *, as_json: bool) -> None:
     """Keep the result as bench/results/NAME.json and print it."""
-    text = json.dumps(result, indent=2, ensure_ascii=False)
+    keep(name, result, as_json=as_json)
+    if not as_json:
+        sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+
+
+def keep(name: str, result: dict[str, Any], *, as_json: bool) -> None:
+    """Keep the result as bench/results/NAME.json; print it only as JSON."""
     RESULTS.mkdir(exist_ok=True)
+    text = json.dumps(result, indent=2, ensure_ascii=False)
     (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
-    sys.stdout.write((json.dumps(result, ensure_ascii=False) if as_json else text) + "\n")
+    if as_json:
+        sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")

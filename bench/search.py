@@ -40,7 +40,7 @@ from claude_mem.domains.memory.model import NewObservation, NewSession, Recordin
 from claude_mem.domains.retrieval import analysis, repository, service
 from claude_mem.domains.retrieval.model import Filters, IndexEntry, Query, StoredDocument
 from claude_mem.domains.retrieval.query import parse
-from claude_mem.domains.retrieval.ranking import Field, Scorer
+from claude_mem.domains.retrieval.ranking import CorpusStatistics, Field, Scorer
 from claude_mem.domains.retrieval.service import IndexingService, SearchService
 from claude_mem.kernel.ids import new_id
 from claude_mem.kernel.scope import local_scope
@@ -101,7 +101,7 @@ class Build:
                         session, project, None, "bench", session, "A session", made.occurred_at, {}
                     )
                 )
-            row, entry = _rows(made, *projects[made.project])
+            row, entry = rows(made, *projects[made.project])
             recording.observations.append(row)
             entries.append(entry)
         memory.record(_SCOPE, tx, recording)
@@ -110,7 +110,8 @@ class Build:
         self.index_seconds += time.perf_counter() - started
 
 
-def _rows(made: Observation, project: str, session: str) -> tuple[NewObservation, IndexEntry]:
+def rows(made: Observation, project: str, session: str) -> tuple[NewObservation, IndexEntry]:
+    """A generated observation as a row and as an entry of the index."""
     entity = new_id(made.occurred_at)
     row = NewObservation(
         id=entity,
@@ -253,7 +254,10 @@ def _found_of_best(tx: Tx, query: Query, everything: Sequence[StoredDocument]) -
     plan = service._plan(parse(query.text), Filters(), collection, query, START)
     candidates = SqliteLexicalIndex().candidates(_SCOPE, tx, plan)
     frequencies = {word: count for word, count in candidates.frequencies.items() if count}
-    scorer = Scorer(service._statistics(collection), frequencies)
+    scorer = Scorer(
+        CorpusStatistics.of(collection.documents, collection.title_tokens, collection.body_tokens),
+        frequencies,
+    )
 
     def best(documents: Iterable[StoredDocument]) -> list[float]:
         scores = (

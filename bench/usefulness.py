@@ -1,6 +1,6 @@
 """Usefulness: for how many follow-up tasks everything needed is in the context, and what simpler ways would have given.
 
-    python -m bench.usefulness [--half dev] [--show t07] [--json]
+    python -m bench.usefulness [--models DIR] [--half dev] [--show t07] [--json]
 
 A worker takes in the bundled sample. Each of sixty tasks (tasks.json) is then the first prompt of a new session in its
 project. `context` is what the API gives for the prompt within a budget; `hooks` is what the installed hooks really put
@@ -9,6 +9,8 @@ counted by the same estimator: the latest items, search hits in their order, and
 `shortest lines` is what one would pick who knew the facts: it shows how little room they need.
 `unrelated` are prompts that nothing in the sample bears on (unrelated.txt): how many of them a hook would put memory
 before. A task succeeds when every fact that it needs is there (`bench.needs`); `facts` is the mean share of facts.
+With `--models` (a folder that `claude-mem model install` filled) prompts are understood by their meaning too, as they
+are where `make run` brought the model; without it by their words alone.
 Even tasks are there to tune on ("dev"), odd ones to judge by ("held out").
 """
 
@@ -256,10 +258,10 @@ def unrelated_prompts(path: Path = UNRELATED) -> Iterator[tuple[str, str]]:
             yield _PLACES[project], prompt
 
 
-def run(tasks: list[Task], say: Callable[[str], None]) -> Table:
+def run(tasks: list[Task], say: Callable[[str], None], models: Path | None = None) -> Table:
     """Every way for every task."""
     table = Table(tasks)
-    with sample.loaded() as site, site.client(timeout=60) as client:
+    with sample.loaded(models) as site, site.client(timeout=60) as client:
         ways = Ways(site, client)
         for number, task in enumerate(tasks, 1):
             for method in _METHODS:
@@ -274,9 +276,9 @@ def run(tasks: list[Task], say: Callable[[str], None]) -> Table:
     return table
 
 
-def show(task: Task, budget: int) -> None:
+def show(task: Task, budget: int, models: Path | None = None) -> None:
     """The contexts of one task, and what they miss, to read."""
-    with sample.loaded() as site, site.client(timeout=60) as client:
+    with sample.loaded(models) as site, site.client(timeout=60) as client:
         ways = Ways(site, client)
         print(f"{task.id} {task.project}\n{task.prompt}\n")
         for name, way in (("context", partial(ways.context, budget=budget)), ("hooks", ways.hooks)):
@@ -291,13 +293,16 @@ def main() -> int:
     parser.add_argument("--half", choices=("dev", "held out"), help="only this half; nothing kept")
     parser.add_argument("--show", metavar="TASK", help="the contexts of one task; nothing kept")
     parser.add_argument("--budget", type=int, default=1500, help="for --show")
+    parser.add_argument("--models", type=Path)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     tasks = [task for task in load() if options.half in (None, task.half)]
     if options.show:
-        show(next(task for task in tasks if task.id == options.show), options.budget)
+        show(
+            next(task for task in tasks if task.id == options.show), options.budget, options.models
+        )
         return 0
-    table = run(tasks, lambda line: print(line, file=sys.stderr, flush=True))
+    table = run(tasks, lambda line: print(line, file=sys.stderr, flush=True), options.models)
     summary = table.summary()
     for way, parts in summary.items():
         for name, means in parts.items():
@@ -305,7 +310,12 @@ def main() -> int:
     print(f"hooks that said nothing at first: {table.silent}", file=sys.stderr)
     print(f"unrelated prompts: {table.unrelated}", file=sys.stderr)
     if options.half is None:
-        result = {"machine": report.facts(), "summary": summary, "tasks": table.by_task()}
+        result: dict[str, Any] = {
+            "machine": report.facts(),
+            "summary": summary,
+            "tasks": table.by_task(),
+        }
+        result["by_meaning"] = options.models is not None
         result["hooks that said nothing at first"] = table.silent
         result["unrelated prompts"] = table.unrelated
         report.write("usefulness", result, as_json=options.json)

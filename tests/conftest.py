@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from claude_mem.adapters.onnx.folder import ModelFolder
+from claude_mem.adapters.onnx.pinned import PRECISIONS
 from claude_mem.app.build import System, build_local
 from claude_mem.app.settings import load
 from claude_mem.domains.access import service as access
 from claude_mem.kernel.scope import local_scope
+from deployment import Servers
+from nats_servers import nats_server
+from redis_servers import redis_server
 from servers import NoServer, PostgresServer, Urls, postgres_server
 
 
@@ -31,7 +37,23 @@ def private_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(home / ".claude"))
     monkeypatch.setenv("CLAUDE_MEM_HOME", str(home / ".claude-mem"))
+    # What would bring a model finds nothing, at once: no test asks a network.
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     return home
+
+
+@pytest.fixture(scope="session")
+def model_folder() -> ModelFolder:
+    """The embedding model in both precisions, with what it is made from; `make test` brings it once."""
+    folder = ModelFolder(Path(sys.prefix) / "models")
+    faults = [fault for it in PRECISIONS if (fault := folder.fault(it))]
+    if faults:
+        said = f"no embedding model for tests (make test brings it): {faults[0]}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(said)
+        pytest.skip(said)
+    return folder
 
 
 @pytest.fixture
@@ -65,3 +87,20 @@ def postgres_urls(postgres: PostgresServer) -> Iterator[Urls]:
     urls = postgres.database()
     yield urls
     postgres.drop(urls)
+
+
+@pytest.fixture(scope="session")
+def servers(postgres: PostgresServer) -> Iterator[Servers]:
+    """PostgreSQL, Redis and NATS of this test process, for tests that kill none of them."""
+    with redis_server() as redis, nats_server() as nats:
+        yield Servers(postgres, redis, nats)
+
+
+# What a test asks of the whole system, it asks of both profiles: tests that name no engine run on each.
+@pytest.fixture(params=["local", "server"])
+def profile(request: pytest.FixtureRequest) -> str:
+    """Which profile a test runs on; one that is about this machine's files is marked `local`."""
+    wanted: str = request.param
+    if wanted == "server" and request.node.get_closest_marker("local") is not None:
+        pytest.skip("about the local profile's own files")
+    return wanted

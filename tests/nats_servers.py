@@ -50,6 +50,12 @@ class NatsServer:
         self.store = folder / "store"
 
     @property
+    def pid(self) -> int:
+        """The process that runs now."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def url(self) -> str:
         """What clients connect to."""
         return f"nats://127.0.0.1:{self.port}"

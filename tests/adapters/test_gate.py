@@ -9,6 +9,7 @@ import pytest
 from claude_mem.adapters.local import gate as gates
 from claude_mem.adapters.local.gate import FolderGate
 from claude_mem.adapters.local.rendered import RenderedFiles
+from claude_mem.kernel.scope import local_scope
 
 
 def test_an_opt_out_counts_within_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,11 +32,13 @@ def test_what_was_rendered_for_a_project_that_opts_out_is_deleted(tmp_path: Path
     rendered = RenderedFiles(data)
     for folder in (out, stays):
         (folder / ".git").mkdir(parents=True)
-        rendered.save({"place": str(folder), "project_id": "p", "text": "t", "units": []}, 0)
+        rendered.save(
+            local_scope(), {"place": str(folder), "project_id": "p", "text": "t", "units": []}, 0
+        )
     (out / ".claude-mem-off").touch()
     gate = FolderGate(data, 1000, [])
     assert not gate.opted_out(str(stays))
-    assert rendered.load(str(out)) is not None, "not noticed yet"
+    assert rendered.load(local_scope(), str(out)) is not None, "not noticed yet"
     assert gate.opted_out(str(out / "below"))
-    assert rendered.load(str(out)) is None
-    assert rendered.load(str(stays)) is not None
+    assert rendered.load(local_scope(), str(out)) is None
+    assert rendered.load(local_scope(), str(stays)) is not None

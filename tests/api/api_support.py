@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import secrets
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,10 +19,17 @@ from fastapi import FastAPI
 
 from claude_mem.api.application import make_app
 from claude_mem.app.build import System, build_local
+from claude_mem.app.build_server import build_server
 from claude_mem.app.migrate import ensure_current
+from claude_mem.app.server_settings import ServerSettings
 from claude_mem.app.settings import load
+from claude_mem.domains.access import founding
+from claude_mem.domains.access.model import Origin
 from claude_mem.kernel.clock import now_ms, to_iso
 from claude_mem.kernel.ids import new_id
+from claude_mem.kernel.scope import ALL_PERMISSIONS, Scope, local_scope
+from claude_mem.ports.database import Tx
+from deployment import Servers
 
 BASE = "http://127.0.0.1:37700"
 API = "/api/v1"
@@ -33,6 +43,7 @@ class Api:
     system: System
     home: Path
     token: str
+    scope: Scope = field(default_factory=local_scope)
     _seconds: int = field(default=0)
 
     def event(self, kind: str = "prompt.submitted", **changes: Any) -> dict[str, Any]:
@@ -59,7 +70,25 @@ class Api:
         await self.settle()
 
     async def settle(self) -> None:
-        await self.system.parts.state["capture"].drain_all()
+        """Wait until everything that was handed in is rows, whoever makes them."""
+        if self.scope == local_scope():
+            await self.system.parts.state["capture"].drain_all()
+        async with asyncio.timeout(60):
+            while await self.system.inbox.pending():  # noqa: ASYNC110 - the loop has it in hand
+                await asyncio.sleep(0.01)
+
+    async def nothing_to_do(self) -> None:
+        """Take every job away, once none is at work: no summary comes later and changes what is there."""
+
+        def work(tx: Tx) -> bool:
+            if tx.exec_driver_sql("SELECT 1 FROM task_queue WHERE status = 'running'").all():
+                return False
+            tx.exec_driver_sql("DELETE FROM task_queue")
+            return True
+
+        async with asyncio.timeout(60):
+            while not await self.system.parts.state["database"].write(self.scope, work):  # noqa: ASYNC110 - rows set no event
+                await asyncio.sleep(0.05)
 
     async def get(self, path: str, **parameters: Any) -> Any:
         """The JSON of a read that must succeed."""
@@ -118,3 +147,34 @@ async def running(home: Path) -> AsyncIterator[Api]:
         )
         async with client:
             yield Api(client, system, home, token)
+
+
+@asynccontextmanager
+async def serving(servers: Servers, folder: Path) -> AsyncIterator[Api]:
+    """The server profile in this process, on a database of its own, with one enterprise and its administrator's key."""
+    urls = servers.postgres.database()
+    settings = ServerSettings(
+        database_url=urls.runtime,
+        nats_url=servers.nats.url,
+        redis_url=servers.redis.url,
+        name=f"cm{secrets.token_hex(6)}",
+        rate_requests=1_000_000,
+        rate_events=1_000_000,
+        rate_searches=1_000_000,
+    )
+    system = build_server(settings)
+    try:
+        async with system.parts.lifespan(FastAPI()):
+            origin = Origin(None, None, time.perf_counter())
+            database = system.parts.state["database"]
+            made = await founding.found(database, origin, "acme", "admin", None)
+            client = httpx.AsyncClient(
+                transport=httpx.ASGITransport(make_app(system.parts), raise_app_exceptions=False),
+                base_url=BASE,
+                headers={"authorization": f"Bearer {made.key}"},
+            )
+            async with client:
+                scope = Scope(made.enterprise["id"], made.user["id"], ALL_PERMISSIONS)
+                yield Api(client, system, folder, made.key, scope)
+    finally:
+        servers.postgres.drop(urls)

@@ -12,6 +12,8 @@ from claude_mem.ports.queue import NewJob
 
 pytestmark = pytest.mark.anyio
 
+pytestmark = pytest.mark.local
+
 WAYS = (
     ("GET", "/admin/jobs"),
     ("POST", "/admin/jobs/retry"),

@@ -114,13 +114,12 @@ WRONG: dict[str, tuple[Any, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(WRONG))
-async def test_a_fault_names_index_and_field_and_nothing_is_taken(name: str, api: Api) -> None:
-    spoil, field = WRONG[name]
-    answer = await api.post(api.event(), spoil(api.event()))
-    body = refusal(answer, 400, "VALIDATION_ERROR")
-    assert field in [detail["field"] for detail in body["details"]], body
-    assert "None of the batch was taken" in body["error"]
+async def test_a_fault_names_index_and_field_and_nothing_is_taken(api: Api) -> None:
+    for name, (spoil, field) in sorted(WRONG.items()):
+        answer = await api.post(api.event(), spoil(api.event()))
+        body = refusal(answer, 400, "VALIDATION_ERROR")
+        assert field in [detail["field"] for detail in body["details"]], (name, body)
+        assert "None of the batch was taken" in body["error"], name
     await api.settle()
     assert (await api.counts())["prompts"] == 0
 
@@ -189,6 +188,7 @@ async def test_a_surrogate_pair_is_a_character(api: Api) -> None:
     assert page["data"][0]["content"] == "fire \U0001f525 here"
 
 
+@pytest.mark.local  # PostgreSQL's text cannot hold it: U+FFFD stands there
 async def test_nul_is_a_character_like_others(api: Api) -> None:
     await api.take(with_data(api.event(), content="before\x00after zebra"))
     page = await api.get("/sessions/session-one/prompts")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from claude_mem.kernel.ids import new_id
 pytestmark = pytest.mark.anyio
 RULE = "From now on always use uv here, never bare python or pip."
 FACT = "The oversold class came from two requests 9 ms apart: both saw a free seat before take_seat counted."
+
+pytestmark = pytest.mark.local
 
 
 @pytest.fixture
@@ -187,10 +190,16 @@ async def test_late_means_nothing_or_what_was_rendered_last(
     api: Api, folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await remember(api, folder)
-    told = await start(api, folder, "first")
+    context = api.system.parts.state["context"]
+    kept = partial(context._around.rendered.load, api.scope, folder)
+    await start(api, folder, "first")
+    await context.settle()  # what is kept is written after the answer
+    before = kept()
     monkeypatch.setattr(answer, "START_S", 0.0)
     monkeypatch.setattr(answer, "PROMPT_LIMIT_S", 0.0)
-    assert await start(api, folder, "later") == told
+    later = await start(api, folder, "later")
+    # The summaries of the first session may be told of meanwhile: then what is kept is rendered anew.
+    assert later in [record["text"] for record in (before, kept()) if record is not None]
     assert await start(api, folder, "later", "resume") == ""
     assert await ask(api, folder, "later", "Why was the class oversold?") == ""
     await api.settle()

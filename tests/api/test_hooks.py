@@ -136,6 +136,7 @@ async def test_a_surrogate_that_stands_alone_becomes_the_replacement_character(a
     assert page["data"][0]["content"] == "half \ufffd of a fire"
 
 
+@pytest.mark.local
 async def test_while_paused_nothing_is_kept_and_the_hook_is_content(api: Api) -> None:
     (api.home / "paused").touch()
     assert (await knock(api)).status_code == 200
@@ -143,6 +144,7 @@ async def test_while_paused_nothing_is_kept_and_the_hook_is_content(api: Api) ->
     assert (await api.counts())["sessions"] == 0
 
 
+@pytest.mark.local
 async def test_a_project_that_opted_out_is_not_kept(api: Api, tmp_path: Path) -> None:
     folder = tmp_path / "secret-project" / "src"
     folder.mkdir(parents=True)
@@ -155,6 +157,7 @@ async def test_a_project_that_opted_out_is_not_kept(api: Api, tmp_path: Path) ->
     assert [row["metadata"]["cwd"] for row in page["data"]] == [PROMPT["cwd"]]
 
 
+@pytest.mark.local
 @pytest.mark.parametrize("told", [True, False])
 async def test_a_session_that_opted_out_stays_out_after_a_cd(
     api: Api, tmp_path: Path, told: bool
@@ -182,6 +185,7 @@ async def test_an_event_time_of_thousands_of_digits_is_refused(api: Api) -> None
     assert body["details"][0]["field"] == "X-Event-Time"
 
 
+@pytest.mark.local
 async def test_what_the_spool_lost_is_known_after_a_restart(api: Api) -> None:
     spool = api.home / "spool"
     spool.mkdir(exist_ok=True)

@@ -109,6 +109,7 @@ async def test_making_it_again_changes_nothing(api: Api, folder: str) -> None:
     assert len(await learned(api)) == 1
 
 
+@pytest.mark.local
 async def test_a_forgotten_note_is_gone_from_everything(api: Api, folder: str) -> None:
     saved = await save(api, "decision", project=folder)
     await save(api, "fact", project=folder)

@@ -29,6 +29,7 @@ async def talk(api: Api, session: str = "session-one", turns: int = 4) -> list[s
                 },
             ),
         )
+        await api.nothing_to_do()
     found = await api.get("/timeline", session=session, after=100)
     return [entry["id"] for entry in found["entries"]]
 
@@ -43,26 +44,24 @@ async def test_a_sessions_course_in_the_order_it_happened(api: Api) -> None:
     assert found["session"]["agent_session"] == "session-one"
 
 
-@pytest.mark.parametrize(
-    ("position", "before", "after", "expected", "earlier", "later"),
-    [
-        (3, 1, 2, slice(2, 6), True, True),
-        (3, 0, 0, slice(3, 4), True, True),
-        (0, 5, 1, slice(0, 2), False, True),
-        (7, 2, 5, slice(5, 8), True, False),
-        (4, 100, 100, slice(0, 8), False, False),
-        (4, 4, 3, slice(0, 8), False, False),
-    ],
-)
-async def test_around_an_id(
-    position: int, before: int, after: int, expected: slice, earlier: bool, later: bool, api: Api
-) -> None:
+AROUND = [
+    (3, 1, 2, slice(2, 6), True, True),
+    (3, 0, 0, slice(3, 4), True, True),
+    (0, 5, 1, slice(0, 2), False, True),
+    (7, 2, 5, slice(5, 8), True, False),
+    (4, 100, 100, slice(0, 8), False, False),
+    (4, 4, 3, slice(0, 8), False, False),
+]
+
+
+async def test_around_an_id(api: Api) -> None:
     ids = await talk(api)
     await talk(api, session="another")
-    found = await api.get("/timeline", around=ids[position], before=before, after=after)
-    assert [entry["id"] for entry in found["entries"]] == ids[expected]
-    assert (found["earlier"], found["later"]) == (earlier, later)
-    assert found["anchor"] == ids[position]
+    for position, before, after, expected, earlier, later in AROUND:
+        found = await api.get("/timeline", around=ids[position], before=before, after=after)
+        assert [entry["id"] for entry in found["entries"]] == ids[expected]
+        assert (found["earlier"], found["later"]) == (earlier, later)
+        assert found["anchor"] == ids[position]
 
 
 async def test_entries_of_one_moment_are_told_apart_by_their_ids(api: Api) -> None:
@@ -226,6 +225,7 @@ async def test_a_secret_in_a_note_is_masked(api: Api) -> None:
     assert "The key is" in row["content"]
 
 
+@pytest.mark.local
 async def test_nothing_is_saved_while_capture_is_paused(api: Api) -> None:
     (api.home / "paused").write_text("")
     answer = await api.client.post(f"{API}/memories", json={"content": "x"})

@@ -15,15 +15,19 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from claude_mem import domains
+from claude_mem.adapters.postgres.vectors import PostgresVectorIndex
 from claude_mem.app import migrate_postgres
 from claude_mem.app.migrate import READER_VERSION
-from claude_mem.app.migrate_postgres import definer_of, roles_to_make, step, upgrade
+from claude_mem.app.migrate_postgres import definer_of, look, roles_to_make, step, upgrade
 from claude_mem.app.migrations import HEAD
 from claude_mem.domains.sql import metadata
 from claude_mem.kernel.errors import MemError, NewerDatabase, Unavailable
+from claude_mem.kernel.scope import Scope
+from claude_mem.ports.vectors import VectorEntry, VectorModel, pack
 from servers import OWNER, RUNTIME, PostgresServer, Urls
 
 A, B = "00000000-0000-7000-8000-00000000000a", "00000000-0000-7000-8000-00000000000b"
+TENANT = Scope(A, "u", frozenset())
 ID = "00000000-0000-7000-8000-000000000001"
 _numbers = itertools.count(1)
 
@@ -307,6 +311,11 @@ def test_a_guard_that_was_taken_off_is_put_on_again(
         "ALTER POLICY tenant ON solutions WITH CHECK (true)",
         "ALTER VIEW v_session_details RESET (security_invoker)",
         f"GRANT TRUNCATE ON sessions TO {RUNTIME}",
+        "ALTER TABLE prompts_default DISABLE ROW LEVEL SECURITY",
+        "DROP POLICY tenant ON observations_default",
+        f"GRANT SELECT ON code_changes_default TO {RUNTIME}",
+        f"GRANT UPDATE (event_id) ON ingested_events_default TO {RUNTIME}",
+        f"GRANT USAGE ON SCHEMA claude_mem_detached TO {RUNTIME}",
         "GRANT SELECT ON sessions TO PUBLIC",
         "GRANT CREATE ON SCHEMA public TO PUBLIC",
         f"GRANT TEMPORARY ON DATABASE {postgres_urls.name} TO PUBLIC",
@@ -375,3 +384,52 @@ def test_missing_roles_are_named_with_the_way_to_make_them(
 def test_head_is_what_is_reached(postgres: PostgresServer, postgres_urls: Urls) -> None:
     found = postgres.execute("SELECT version_num FROM alembic_version", postgres_urls.name)
     assert found == [(HEAD,)]
+
+
+# -- pgvector ------------------------------------------------------------------------------------
+
+
+def test_without_pgvector_all_but_vector_search_is_made_and_the_way_to_it_is_said(
+    postgres: PostgresServer,
+) -> None:
+    bare = postgres.database(migrated=False, vectors=False)
+    assert upgrade(bare.owner, RUNTIME) is True
+    assert {"sessions", "search_index"} <= tables(postgres, bare)
+    assert "vector_index" not in tables(postgres, bare)
+    found = look(bare.owner, RUNTIME)
+    assert "CREATE EXTENSION vector" in found.no_vectors
+    assert "40_vectors.sql" not in found.scripts
+    postgres.execute("CREATE EXTENSION vector", bare.name)
+    version = "UPDATE pg_extension SET extversion = '{}' WHERE extname = 'vector'"
+    postgres.execute(version.format("0.7.4"), bare.name)
+    assert "0.7.4" in look(bare.owner, RUNTIME).no_vectors
+    postgres.execute(version.format("0.10.0"), bare.name)
+    found = look(bare.owner, RUNTIME)
+    assert (found.no_vectors, "40_vectors.sql" in found.scripts) == ("", True)
+    assert upgrade(bare.owner, RUNTIME) is False
+    assert {"vector_index", "vector_lanes"} <= tables(postgres, bare)
+    postgres.drop(bare)
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+def test_pgvector_may_be_in_another_schema_that_may_be_used(
+    postgres: PostgresServer, is_open: bool
+) -> None:
+    bare = postgres.database(migrated=False, vectors=False)
+    postgres.execute("CREATE SCHEMA tools; CREATE EXTENSION vector SCHEMA tools", bare.name)
+    if is_open:
+        postgres.execute(f"GRANT USAGE ON SCHEMA tools TO {OWNER}, {definer_of(OWNER)}", bare.name)
+    assert upgrade(bare.owner, RUNTIME) is True
+    assert ("vector_index" in tables(postgres, bare)) == is_open
+    assert ("SET SCHEMA public" in look(bare.owner, RUNTIME).no_vectors) != is_open
+    if is_open:
+        with connected(bare.runtime) as connection:
+            connection.exec_driver_sql(
+                f"SELECT set_config('app.current_enterprise_id', '{A}', true)"
+            )
+            model, vector = VectorModel("m", 3), pack((1, 2, 3))
+            index = PostgresVectorIndex()
+            index.add(TENANT, connection, model, [VectorEntry(ID, None, vector)])
+            found = index.nearest(TENANT, connection, model, vector, None, 5)
+            assert [each.id for each in found] == [ID]
+    postgres.drop(bare)

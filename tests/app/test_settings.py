@@ -14,6 +14,7 @@ OTHERS = {
     "port": "40001",
     "strict_port": "true",
     "log_level": "debug",
+    "timezone": "Asia/Shanghai",
     "max_store_mb": "100",
     "max_rss_mb": "300",
     "inbox_bound": "2000",
@@ -25,6 +26,26 @@ OTHERS = {
     "prompt_context": "off",
     "prompt_budget": "300",
     "prompt_threshold": "0.5",
+    "embedding_provider": "endpoint",
+    "embedding_precision": "fp32",
+    "embedding_threads": "2",
+    "embedding_folder": "/srv/models",
+    "embedding_url": "https://models.example/v1",
+    "embedding_model": "bge-m3",
+    "embedding_key": "k1",
+    "embedding_key_header": "api-key",
+    "embedding_dimension": "256",
+    "embedding_query_prefix": "query: ",
+    "embedding_document_prefix": "passage: ",
+    "embedding_batch": "8",
+    "embedding_concurrency": "3",
+    "embedding_timeout": "9",
+    "rerank": "endpoint",
+    "rerank_folder": "/srv/rerank",
+    "rerank_url": "https://models.example/rerank",
+    "rerank_model": "bge",
+    "rerank_key": "k2",
+    "rerank_deadline_ms": "700",
 }
 
 
@@ -130,6 +151,7 @@ WRONG = {
     "strict_port": ["maybe", "2"],
     "catch_up": ["ja"],
     "log_level": ["loud", "DEBUG"],
+    "timezone": ["Berlin", "Europe", "UTC+2", "../UTC", "/usr/share/zoneinfo/UTC", "昨天"],
     "max_store_mb": ["15", "many"],
     "max_rss_mb": ["127"],
     "inbox_bound": ["999", "100000001"],
@@ -161,3 +183,22 @@ def test_a_wrong_type_in_the_file_is_not_bent(line: str, tmp_path: Path) -> None
     error = refusal(tmp_path)
     assert f"setting {line.split()[0]} (config.toml)" in error.message
     assert "expected" in error.message
+
+
+@pytest.mark.parametrize(
+    ("environ", "field"),
+    [
+        ({"CLAUDE_MEM_RERANK": "local"}, "rerank_folder"),
+        ({"CLAUDE_MEM_RERANK": "endpoint"}, "rerank_url"),
+        (
+            {"CLAUDE_MEM_RERANK": "endpoint", "CLAUDE_MEM_RERANK_URL": "http://u:p@h/"},
+            "rerank_url",
+        ),
+        ({"CLAUDE_MEM_RERANK": "always"}, "rerank"),
+        ({"CLAUDE_MEM_RERANK_DEADLINE_MS": "1"}, "rerank_deadline_ms"),
+        ({"CLAUDE_MEM_RERANK_KEY": "a\nb"}, "rerank_key"),
+    ],
+)
+def test_what_reranks_is_named_whole(tmp_path: Path, environ: dict[str, str], field: str) -> None:
+    assert refusal(tmp_path, environ).details[0].field == field
+    assert "u:p" not in str(refusal(tmp_path, environ))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 
+import nats.errors
 import pytest
 
+from claude_mem.adapters.nats.connection import Connection, Link
 from claude_mem.adapters.nats.inbox import NatsInbox
 from claude_mem.kernel.errors import Unavailable
 from claude_mem.kernel.ids import new_id
@@ -163,6 +166,8 @@ async def test_without_a_broker_every_call_says_so_and_it_is_found_when_it_comes
             await asyncio.wait_for(call, 30)
         assert refusal.value.retry_after
     await asyncio.wait_for(inbox.wait(0.01), 30)
+    # What came before the broker went is to be looked for soon, not when nothing would have come.
+    await asyncio.wait_for(inbox.wait(3_600), 30)
     await asyncio.to_thread(server.start)
     assert await until_available(inbox, batch) == 1
     assert await inbox.pending() == 1
@@ -222,3 +227,23 @@ async def until_available(inbox: NatsInbox, batch: list[Entry]) -> int:
                 return await inbox.append(SCOPE, batch)
             except Unavailable:
                 await asyncio.sleep(0.05)
+
+
+async def test_a_loss_is_told_even_with_unsent_bytes(server: NatsServer) -> None:
+    """The broker stands still until a connection takes no more, and is killed then."""
+    lost = asyncio.Event()
+
+    async def nothing(link: Link) -> None:
+        del link
+
+    connection = Connection([server.url], nothing, patience=20, on_lost=lost.set)
+    async with connection.used() as link:
+        server.pause()
+        with contextlib.suppress(TimeoutError, nats.errors.OutboundBufferLimitError):
+            async with asyncio.timeout(1):
+                while True:
+                    await link.tell("somewhere", b"x" * 100_000)
+    server.kill()
+    async with asyncio.timeout(5):
+        await lost.wait()
+    await connection.close()

@@ -55,6 +55,7 @@ def home(
     folder = Path(tempfile.mkdtemp(prefix="cm-"))
     home = copy_store(whole, folder / "d")
     monkeypatch.setenv("CLAUDE_MEM_HOME", str(home))
+    monkeypatch.setenv("CLAUDE_MEM_EMBEDDING_PROVIDER", "off")  # the model has its own tests
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setenv("CLAUDE_MEM_PORT", str(server.getsockname()[1]))
     prepare_home(home, supervisor_argv(home))

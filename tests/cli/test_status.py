@@ -70,6 +70,16 @@ def test_nothing_was_ever_started(run: Run) -> None:
     assert "not installed" in shown
 
 
+def test_what_finds_meanings_is_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = told(run, "status")["search_by_meaning"]
+    assert (found["state"], found["model"]) == ("no_model", "all-MiniLM-L6-v2")
+    assert (found["installed"], found["embedded"], found["total"]) == (False, 0, 0)
+    assert "claude-mem model install" in run("status").stdout
+    monkeypatch.setenv("CLAUDE_MEM_EMBEDDING_PROVIDER", "off")
+    assert told(run, "status")["search_by_meaning"]["state"] == "off"
+    assert "search finds words" in run("status").stdout
+
+
 def test_a_failed_worker_is_explained(run: Run, home: Path) -> None:
     message = "the database [x] was made by a newer program"
     fail_with(home, 78, code="VERSION_REQUIRED", message=message)
@@ -160,7 +170,7 @@ def test_our_plugin_is_shown_and_whether_it_is_silent(run: Run, home: Path) -> N
     assert told(run, "status")["plugin"] == {"settings": str(settings), "silent": False}
     shown = run("status").stdout
     assert f"plugin, enabled in {settings}" in shown
-    assert "not installed" not in shown
+    assert "not installed: run" not in shown
     hook = handler("/usr/bin/python3", str(home / "hook" / "hook.py"), "Stop")
     settings.write_text(json.dumps(merge(enabled, {"Stop": hook})))
     assert "silent: the hooks above do its work" in run("status").stdout

@@ -111,6 +111,37 @@ async def test_a_buried_entry_waits_no_more_and_is_shown_to_its_tenant_only(inbo
     assert await inbox.dead_letters(OTHER, 10) == []
 
 
+async def test_a_dead_letter_goes_back_among_those_that_wait(inbox: Inbox) -> None:
+    await inbox.append(SCOPE, entries(1))
+    first = (await inbox.take(1))[0]
+    await inbox.bury(first, "cannot be read", 123)
+    assert (await inbox.waiting(SCOPE), await inbox.count_dead_letters(SCOPE)) == (0, 1)
+    assert (await inbox.waiting(OTHER), await inbox.count_dead_letters(OTHER)) == (0, 0)
+    [letter] = await inbox.dead_letters(SCOPE, 10)
+    await inbox.return_dead_letter(letter, b"mended")
+    assert (await inbox.waiting(SCOPE), await inbox.count_dead_letters(SCOPE)) == (1, 0)
+    assert await inbox.waiting(OTHER) == 0
+    [again] = await inbox.take(10)
+    assert (again.enterprise_id, again.event_id, again.body) == (
+        SCOPE.enterprise_id,
+        first.event_id,
+        b"mended",
+    )
+
+
+async def test_a_letter_put_aside_again_meanwhile_is_not_lost(inbox: Inbox) -> None:
+    batch = entries(1)
+    await inbox.append(SCOPE, batch)
+    await inbox.bury((await inbox.take(1))[0], "cannot be read", 123)
+    [old] = await inbox.dead_letters(SCOPE, 10)
+    await inbox.append(SCOPE, batch)  # as somebody else who hands it in again
+    await inbox.bury((await inbox.take(1))[0], "still not", 456)
+    await inbox.return_dead_letter(old, old.body)
+    for waiting in await inbox.take(10):
+        await inbox.bury(waiting, "never", 789)
+    assert [it.event_id for it in await inbox.dead_letters(SCOPE, 10)] == [batch[0].event_id]
+
+
 async def test_waiting_ends_when_something_arrives(inbox: Inbox) -> None:
     waiter = asyncio.ensure_future(inbox.wait(30))
     await asyncio.sleep(0)

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from claude_mem.adapters.postgres.lexical import PostgresLexicalIndex
 from claude_mem.adapters.sqlite.connection import make_engine
-from claude_mem.adapters.sqlite.lexical import CREATE, PROBE, SqliteLexicalIndex
+from claude_mem.adapters.sqlite.lexical import CREATE, SqliteLexicalIndex
 from claude_mem.kernel.scope import Scope, local_scope
+from claude_mem.ports.candidates import PROBE
 from claude_mem.ports.lexical import Candidates, LexicalDocument, LexicalIndex, LexicalPlan
 from servers import PostgresServer, Urls
 
@@ -426,3 +427,29 @@ def test_a_search_reads_the_index_and_not_the_table(postgres_store: Store) -> No
         return tx.exec_driver_sql(query).one()
 
     assert tuple(postgres_store.run(OURS, scans)) == (0, True)
+
+
+def newest(store: Store, asked: LexicalPlan, scope: Scope = OURS) -> list[int]:
+    return list(store.run(scope, lambda tx: store.index.newest(scope, tx, asked)))
+
+
+def test_the_newest_with_a_word_or_a_beginning(store: Store) -> None:
+    store.add(
+        document(1, "rotate tokens"),
+        document(2, "tokenizer", labels="k.observation f.src/jwt.ts"),
+        document(3, "nothing of it", labels="k.observation f.jwt.ts w.bash"),
+    )
+    store.add(document(4, "token"), scope=THEIRS)
+    assert newest(store, plan("token*", shared=True)) == [2, 1]
+    assert newest(store, plan("to*", shared=True)) == [2, 1]
+    assert newest(store, plan("of*", shared=True)) == [3]
+    assert newest(store, plan("token*", shared=True, limit=1)) == [2]
+    assert newest(store, plan("rotate", "nothing", shared=True)) == [3, 1]
+    assert newest(store, plan("token*", phrases=(("rotate", "tokens"),), shared=True)) == [1]
+    assert newest(store, plan(phrases=(("nothing",),), shared=True)) == [3]
+    assert newest(store, plan("token*", labels=(("f.src/jwt.ts",),), shared=True)) == [2]
+    assert newest(store, plan(labels=(("f.jw*", "w.ba*"),), shared=True)) == [3]
+    assert newest(store, plan(labels=(("f.jw*", "f.src*"),), shared=True)) == [3, 2]
+    assert newest(store, plan(labels=(("f.*",),), shared=True)) == [3, 2]
+    assert newest(store, plan("nobody*", shared=True)) == []
+    assert newest(store, plan(shared=True)) == []

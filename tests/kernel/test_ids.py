@@ -7,7 +7,7 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_mem.kernel.ids import deterministic_id, id_epoch_ms, is_id, new_id
+from claude_mem.kernel.ids import deterministic_id, first_id, id_epoch_ms, is_id, is_uuid, new_id
 
 MOMENTS = st.integers(min_value=0, max_value=(1 << 48) - 1)
 
@@ -43,3 +43,17 @@ def test_what_is_no_id() -> None:
     assert not is_id(str(uuid.uuid4()))
     assert not is_id(new_id().upper())
     assert not is_id(new_id() + "\n")
+
+
+def test_the_first_id_of_a_moment_lies_between_those_of_two() -> None:
+    first = first_id(1_790_000_000_000)
+    assert is_id(first)
+    assert id_epoch_ms(first) == 1_790_000_000_000
+    assert all(new_id(1_789_999_999_999) < first < new_id(1_790_000_000_000) for _ in range(100))
+
+
+def test_a_uuid_has_one_spelling() -> None:
+    sound = "00000000-0000-4000-8000-0000000000ab"
+    assert is_uuid(sound)
+    for text in ("", "*", sound.upper(), sound + "\n", sound[:-1], sound + ".x", f"{{{sound}}}"):
+        assert not is_uuid(text)

@@ -156,6 +156,7 @@ def _distilled(_: Side, tx: Tx) -> Iterator[Any]:
             "occurred_at",
         )
         yield service.learnings(SCOPE, tx, project, category="best_practice")
+    yield service.summaries_of(SCOPE, tx, [row["id"] for row in all_sessions(tx)][:3])
     for session in all_sessions(tx):
         yield service.session_material(SCOPE, tx, session["id"])
         summary = service.summary_of(SCOPE, tx, session["id"])

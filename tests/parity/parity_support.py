@@ -19,10 +19,12 @@ import sqlalchemy as sa
 from claude_mem.adapters.postgres.database import PostgresDatabase
 from claude_mem.adapters.postgres.lexical import PostgresLexicalIndex
 from claude_mem.adapters.postgres.queue import PostgresQueue
+from claude_mem.adapters.postgres.vectors import PostgresVectorIndex
 from claude_mem.adapters.sqlite.database import SqliteDatabase
 from claude_mem.adapters.sqlite.inbox import SqliteInbox
 from claude_mem.adapters.sqlite.lexical import SqliteLexicalIndex
 from claude_mem.adapters.sqlite.queue import SqliteQueue
+from claude_mem.adapters.sqlite.vectors import SqliteVectorIndex
 from claude_mem.app.migrate import ensure_current
 from claude_mem.domains.access import service as access
 from claude_mem.domains.access.repository import make_enterprise
@@ -33,15 +35,18 @@ from claude_mem.domains.context.gather import Sources
 from claude_mem.domains.context.service import ContextService
 from claude_mem.domains.intelligence import service as intelligence
 from claude_mem.domains.memory import service as memory
+from claude_mem.domains.retrieval.embedding import VectorKeeper
 from claude_mem.domains.retrieval.service import IndexingService, SearchService
 from claude_mem.domains.sql import metadata
 from claude_mem.kernel.clock import now_ms, to_iso
 from claude_mem.kernel.ids import deterministic_id, new_id
 from claude_mem.kernel.scope import Scope, local_scope
 from claude_mem.ports.database import Database, Tx
+from claude_mem.ports.embedder import Embedder
 from claude_mem.ports.inbox import Inbox
 from claude_mem.ports.lexical import LexicalIndex
 from claude_mem.ports.queue import Queue
+from claude_mem.ports.vectors import VectorIndex
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -76,11 +81,14 @@ class Side:
     name: str
     database: Database
     queue: Queue
+    lexical: LexicalIndex
     indexing: IndexingService
     capture: CaptureService
     inbox: Inbox
     search: SearchService
     context: ContextService
+    vectors: VectorIndex
+    keeper: VectorKeeper
 
     async def read(self, work: Callable[[Tx], T]) -> T:
         return await self.database.read(SCOPE, work)
@@ -187,29 +195,37 @@ def same_ids() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def on_sqlite(folder: Path) -> AsyncIterator[Side]:
+async def on_sqlite(folder: Path, embedder: Embedder | None = None) -> AsyncIterator[Side]:
     path = folder / "claude-mem.db"
     ensure_current(path)
-    async with _side(
-        "sqlite", folder, SqliteDatabase(path), SqliteQueue(), SqliteLexicalIndex()
-    ) as it:
+    parts = SqliteDatabase(path), SqliteQueue(), SqliteLexicalIndex(), SqliteVectorIndex()
+    async with _side("sqlite", folder, *parts, embedder) as it:
         yield it
 
 
 @asynccontextmanager
-async def on_postgres(folder: Path, url: str) -> AsyncIterator[Side]:
+async def on_postgres(
+    folder: Path, url: str, embedder: Embedder | None = None
+) -> AsyncIterator[Side]:
     """As the runtime role: what the policies would hide is missed."""
-    parts = PostgresDatabase(url), PostgresQueue(), PostgresLexicalIndex()
-    async with _side("postgres", folder, *parts) as it:
+    parts = PostgresDatabase(url), PostgresQueue(), PostgresLexicalIndex(), PostgresVectorIndex()
+    async with _side("postgres", folder, *parts, embedder) as it:
         yield it
 
 
 @asynccontextmanager
 async def _side(
-    name: str, folder: Path, database: Database, queue: Queue, lexical: LexicalIndex
+    name: str,
+    folder: Path,
+    database: Database,
+    queue: Queue,
+    lexical: LexicalIndex,
+    vectors: VectorIndex,
+    embedder: Embedder | None,
 ) -> AsyncIterator[Side]:
     inbox = SqliteInbox(folder / f"{name}-inbox.db", 10_000)
-    indexing = IndexingService(lexical)
+    keeper = VectorKeeper(vectors, embedder, queue)
+    indexing = IndexingService(lexical, keeper)
     search = SearchService(database, lexical, memory.get_many)
     capture = CaptureService(
         Engines(database, inbox, queue, indexing), OpenGate(), lambda folder: folder, Limits()
@@ -217,7 +233,8 @@ async def _side(
     context = ContextService(Sources(search, intelligence.current_digest))
     try:
         await database.write(SCOPE, access.make_local_organisation)
-        yield Side(name, database, queue, indexing, capture, inbox, search, context)
+        services = indexing, capture, inbox, search, context, vectors, keeper
+        yield Side(name, database, queue, lexical, *services)
     finally:
         await inbox.close()
         await database.close()

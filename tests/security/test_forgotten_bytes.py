@@ -71,7 +71,9 @@ async def test_no_byte_of_a_forgotten_session_is_left(tmp_path: Path) -> None:
         assert files_with(api.home), "the test looks where it is"
         await forget(api, what="session", id="session-one")
         assert files_with(api.home) == []
-        assert files_with(api.home, b"session") == ["claude-mem.db"], "the rest is there"
+        # The log beside it may hold what a job wrote since: nothing of the forgotten, as is looked for above and below.
+        assert "claude-mem.db" in files_with(api.home, b"session"), "the rest is there"
+        assert files_with(api.home) == []
     assert files_with(tmp_path / "data") == []
 
 
@@ -156,12 +158,17 @@ async def test_no_byte_is_left_where_pages_were_rearranged(
         monkeypatch.setattr(clearing, "AT_ONCE_BYTES", 0)
     async with running(tmp_path / "data") as api:
         first = now_ms()
-        for number in range(8):
+        for number in range(8 if at_once else 80):
             await tell_alike(api, f"quetzal{number}")
             answers = [await forgotten(api, it) for it in await session_ids(api)]
             assert [it["cleared"] for it in answers] == [at_once] * 2
+            left = files_with(api.home, b"quetzal")
             if at_once:
-                assert files_with(api.home, b"quetzal") == []
+                assert left == []
+            elif (
+                left
+            ):  # which pages a move leaves behind is a matter of the ids' order: until it did
+                break
         if not at_once:
             assert files_with(api.home, b"quetzal") == ["claude-mem.db"], "the test is of copies"
             assert (await api.get("/admin/jobs"))["waiting"]["store.clear"] == 1

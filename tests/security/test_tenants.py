@@ -20,13 +20,16 @@ from api_support import Api, running
 from no_reads import NO_READS
 
 from claude_mem import domains
+from claude_mem.domains.access import keys, organisation
 from claude_mem.domains.access import repository as access_tables
+from claude_mem.domains.access.model import NewKey, Origin
 from claude_mem.domains.capture.repository import keep_position
 from claude_mem.domains.context.model import Ask
 from claude_mem.domains.context.repository import note_given
 from claude_mem.domains.memory import service as memory
 from claude_mem.domains.memory.model import EntityRef, NewLearning, SessionSummary
 from claude_mem.domains.memory.repository.forgetting import keep_out
+from claude_mem.domains.retrieval.hybrid import NO_MEANING
 from claude_mem.domains.retrieval.model import Query
 from claude_mem.domains.retrieval.repository import collection
 from claude_mem.kernel.clock import now_ms
@@ -43,7 +46,9 @@ THEIRS = Scope(
     "00000000-0000-7000-8000-0000000000ab",
     ALL_PERMISSIONS,
 )
+NOW = now_ms()
 WORD = "zanzibar"  # in everything of ours
+ORIGIN = Origin(None, None, 0.0)
 TABLES = ("sessions", "prompts", "observations", "code_changes", "summaries", "learnings")
 KINDS = ("session", "prompt", "observation", "code_change", "summary", "learning")
 
@@ -52,8 +57,11 @@ MEANT: dict[str, dict[str, list[Any]]] = {
     "memory.service.session_rows": {"kind": list(KINDS[1:]), "session_id": [None]},
     "memory.repository.reading.index_page": {"kind": list(KINDS[1:]), "session_id": [None]},
     "retrieval.repository.numbers_page": {"after": [0]},
+    "memory.service.changes": {"after": ["00000000-0000-0000-0000-000000000000"]},
+    "memory.repository.journal.after": {"entry_id": ["00000000-0000-0000-0000-000000000000"]},
     "memory.repository.timeline.beside": {"at": [0], "later": [True]},
     "memory.service.latest_summaries": {"limit": [10]},
+    "access.repository.user_is_taken": {"user_id": [THEIRS.user_id]},
 }
 
 
@@ -69,6 +77,7 @@ async def filled(tmp_path: Path) -> Any:
     async with running(tmp_path / "data") as api:
         await api.take(
             api.event(data={"content": f"Where is {WORD}?", "prompt_id": "p-1"}),
+            api.event(data={"content": f"And where is {WORD} now?", "prompt_id": "p-2"}),
             api.event(
                 "tool.used",
                 data={
@@ -84,9 +93,20 @@ async def filled(tmp_path: Path) -> Any:
         await write(api, forget_nothing)
         given = [("prompt", new_id(), "0123456789abcdef")]
         await write(api, lambda tx: note_given(OURS, tx, "session-one", given, "SessionStart", 1))
+        await api.nothing_to_do()  # a summary would take what `distil` makes for outdated
         await write(api, distil)
+        await write(api, organise)
         await write(api, make_their_enterprise)
         yield api
+
+
+def organise(tx: Tx) -> None:
+    """A key, a solution, and a role with a member of ours."""
+    keys.make(OURS, tx, ORIGIN, NewKey(OURS.user_id, WORD))
+    organisation.make_solution(OURS, tx, ORIGIN, WORD)
+    [project_id] = column(tx, "SELECT id FROM projects")
+    role = organisation.make_role(OURS, tx, ORIGIN, project_id, WORD, is_supervisor=False)
+    organisation.put_member(OURS, tx, ORIGIN, project_id, OURS.user_id, role["id"])
 
 
 def forget_nothing(tx: Tx) -> None:
@@ -170,11 +190,14 @@ def all_of_ours(tx: Tx) -> Known:
             "agent_session": ["session-one"],
             "session_id": [*ids["session"], "session-one"],
             "session_ids": [ids["session"]],
+            "gone": [{each} for each in ids["prompt"]],
             "observation_id": ids["observation"],
             "until": [now_ms() + 1_000_000],
             "before": [now_ms() + 1_000_000],
             "refs": [refs],
             "project_id": [None, *column(tx, "SELECT id FROM projects")],
+            "meaning": [NO_MEANING],
+            "project_ids": [column(tx, "SELECT id FROM projects")],
             "after": [None],
             "limit": [1000],
             "messages": [20],
@@ -197,8 +220,18 @@ def all_of_ours(tx: Tx) -> Known:
             "key": ["ledger"],
             "wanted": ["ledger", *column(tx, "SELECT id FROM projects")],
             "path": column(tx, "SELECT path FROM transcript_positions"),
+            "user_id": [OURS.user_id],
+            "key_id": column(tx, "SELECT id FROM api_keys"),
+            "key_hash": column(tx, "SELECT key_hash FROM api_keys"),
+            "username": ["local"],
+            "name": [WORD],
+            "solution_id": column(tx, f"SELECT id FROM solutions WHERE name = '{WORD}'"),
+            "role_id": column(tx, "SELECT id FROM roles"),
+            "email": [None],
+            "active": [None],
+            "offset": [0],
             "numbers": [column(tx, "SELECT id FROM search_documents")],
-            "now": [None],
+            "now": [NOW],
             "query": [Query(WORD), Query(WORD, session="session-one")],
         }
     )
@@ -272,8 +305,10 @@ def is_nothing(answer: Any) -> bool:
         return answer.text == "" and answer.items == () and answer.omitted == 0
     if isinstance(answer, tuple):
         return all(map(is_nothing, answer))
-    if hasattr(answer, "documents"):
+    if hasattr(answer, "title_tokens"):
         return answer.documents == answer.title_tokens == answer.body_tokens == 0
+    if hasattr(answer, "documents"):
+        return answer.documents == 0
     if isinstance(answer, dict):
         return all(value == 0 for value in answer.values())
     return not answer
@@ -308,20 +343,26 @@ async def ask(api: Api, name: str, scope: Scope, known: Known) -> list[Any]:
     return answers
 
 
-@pytest.mark.parametrize("name", READS)
-async def test_a_read_finds_nothing_of_another_enterprise(name: str, filled: Api) -> None:
+async def test_a_read_finds_nothing_of_another_enterprise(filled: Api) -> None:
     known = await read(filled, all_of_ours)
-    answers = await ask(filled, name, THEIRS, known)
-    assert answers
-    assert all(map(is_nothing, answers)), f"{name} told them {answers}"
+    told = {}
+    for name in READS:
+        answers = await ask(filled, name, THEIRS, known)
+        assert answers, name
+        if not all(map(is_nothing, answers)):
+            told[name] = answers
+    assert told == {}
 
 
-@pytest.mark.parametrize("name", READS)
-async def test_the_same_read_finds_it_in_its_own_scope(name: str, filled: Api) -> None:
+async def test_the_same_read_finds_it_in_its_own_scope(filled: Api) -> None:
     """So that the test above cannot pass because it asks for nothing."""
     known = await read(filled, all_of_ours)
-    answers = await ask(filled, name, OURS, known)
-    assert not all(map(is_nothing, answers)), name
+    silent = []
+    for name in READS:
+        answers = await ask(filled, name, OURS, known)
+        if all(map(is_nothing, answers)):
+            silent.append(name)
+    assert silent == []
 
 
 async def fill_theirs(api: Api) -> None:
@@ -349,13 +390,13 @@ async def test_search_statistics_are_an_enterprises_own(filled: Api) -> None:
     """How frequent a word is elsewhere must not move a score here."""
     before = await read(filled, lambda tx: collection(OURS, tx), OURS)
     search = filled.system.parts.state["search"]
-    hits_before = await search.search(OURS, Query(WORD))
+    hits_before = await search.search(OURS, Query(WORD), NOW)
     for _ in range(30):
         await fill_theirs(filled)
     after = await read(filled, lambda tx: collection(OURS, tx), OURS)
     counted = ("documents", "title_tokens", "body_tokens")
     assert [getattr(after, it) for it in counted] == [getattr(before, it) for it in counted]
-    hits_after = await search.search(OURS, Query(WORD))
+    hits_after = await search.search(OURS, Query(WORD), NOW)
     assert hits_after.total == hits_before.total
     assert [(hit.ref, hit.relevance) for hit in hits_after.hits] == [
         (hit.ref, hit.relevance) for hit in hits_before.hits
@@ -385,7 +426,7 @@ async def test_one_cannot_erase_or_unindex_the_others(filled: Api) -> None:
     assert await write(filled, lambda tx: indexing.finish_renewal(THEIRS, tx))
     assert await state(filled) == before
     search = filled.system.parts.state["search"]
-    assert (await search.search(OURS, Query(WORD))).total > 0
+    assert (await search.search(OURS, Query(WORD), NOW)).total > 0
 
 
 async def state(api: Api) -> dict[str, Any]:

@@ -14,8 +14,10 @@ import pytest
 from tools import docs
 
 import claude_mem
+from claude_mem.app.server_settings import ServerSettings
 from claude_mem.app.settings import Settings
 from claude_mem.domains.capture.schemas import EVENT_MODELS
+from claude_mem.domains.ops.model import STREAM_TYPES, TYPES
 from claude_mem.kernel.errors import MemError
 
 HAND_WRITTEN = [
@@ -26,6 +28,8 @@ HAND_WRITTEN = [
     "docs/errors.md",
     "docs/tutorial.md",
     "docs/plugin.md",
+    "docs/organisation.md",
+    "docs/embeddings.md",
 ]
 LINK = re.compile(r"\]\(([^)#\s]+)(#[^)\s]*)?\)")
 
@@ -40,6 +44,10 @@ def test_every_setting_is_documented(root: Path) -> None:
         assert f"| `{field.name}` |" in page
         assert f"`CLAUDE_MEM_{field.name.upper()}`" in page
     assert set(docs.SETTINGS) == {field.name for field in fields(Settings)}
+    served = page.partition("## The server profile")[2]
+    for field in fields(ServerSettings):
+        assert f"| `{field.name}` |" in served
+    assert set(docs.SERVER_SETTINGS) <= {field.name for field in fields(ServerSettings)}
 
 
 def test_every_command_is_documented_with_every_option(root: Path) -> None:
@@ -71,6 +79,15 @@ def test_every_event_type_has_its_page_and_schema(root: Path) -> None:
     }
 
 
+def test_every_live_event_is_documented_and_so_is_what_is_not_told(root: Path) -> None:
+    page = (root / "docs" / "stream.md").read_text()
+    for kind in (*TYPES, *STREAM_TYPES):
+        assert f"| `{kind}` |" in page
+    for kind in ("task.completed", "system.alert"):
+        assert f"`{kind}`" in page
+        assert kind not in TYPES
+
+
 def test_the_api_document_names_every_path(root: Path) -> None:
     document = json.loads((root / "docs" / "openapi.json").read_text())
     assert document["openapi"].startswith("3.")
@@ -82,6 +99,7 @@ def test_the_api_document_names_every_path(root: Path) -> None:
         "/sessions",
         "/export",
         "/forget",
+        "/stream/events",
     ):
         assert f"/api/v1{path}" in document["paths"]
     for path, methods in document["paths"].items():

@@ -39,6 +39,18 @@ def test_run_in_equals_the_projects_dependencies(root: Path) -> None:
     assert lines(root / "requirements" / "run.in") == declared(root)
 
 
+def test_server_in_equals_the_extra(root: Path) -> None:
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    own = [line for line in lines(root / "requirements" / "server.in") if line != "-r run.in"]
+    assert own == project["optional-dependencies"]["server"]
+
+
+def test_what_is_tested_is_what_is_deployed(root: Path) -> None:
+    tested = {head for head, *_ in blocks(root / "requirements" / "dev.lock")}
+    deployed = {head for head, *_ in blocks(root / "requirements" / "server.lock")}
+    assert deployed <= tested
+
+
 def blocks(path: Path) -> list[list[str]]:
     """The lines of a lock file, one list a pinned package."""
     joined = path.read_text().replace("\\\n", "\n")
@@ -51,7 +63,7 @@ def blocks(path: Path) -> list[list[str]]:
     return found
 
 
-@pytest.mark.parametrize("name", ["run.lock", "dev.lock"])
+@pytest.mark.parametrize("name", ["run.lock", "server.lock", "dev.lock"])
 def test_a_lock_pins_with_hashes_and_names_no_place(name: str, root: Path) -> None:
     path = root / "requirements" / name
     assert len(blocks(path)) >= 20

@@ -11,6 +11,7 @@ import pytest
 
 from claude_mem.app.build import System
 from claude_mem.kernel.clock import now_ms, to_iso
+from claude_mem.kernel.errors import Unavailable
 from claude_mem.kernel.ids import new_id
 from claude_mem.kernel.scope import local_scope
 from claude_mem.ports.inbox import Entry
@@ -72,3 +73,16 @@ async def test_an_answer_without_end_holds_up_no_recording(
     loop = await loop_with_an_event(system, tmp_path, asyncio.Event().wait)
     await loop._drain()
     assert loop.health.recorded == 1
+
+
+async def test_a_stop_goes_on_while_the_inbox_is_away(system: System, tmp_path: Path) -> None:
+    async def at_once() -> None:
+        return None
+
+    async def away() -> int:
+        raise Unavailable("the event broker is away")
+
+    loop = await loop_with_an_event(system, tmp_path, at_once)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(system.inbox, "pending", away)
+        assert await loop.stop(0.0) == 0

@@ -18,6 +18,7 @@ from claude_mem.kernel.clock import now_ms, to_iso
 from claude_mem.kernel.errors import StoreFull
 from claude_mem.kernel.ids import new_id
 from claude_mem.kernel.scope import Scope, local_scope
+from claude_mem.ports.database import Tx
 from claude_mem.ports.queue import Job, NewJob
 from claude_mem.worker import loop as module
 from claude_mem.worker.loop import JobHandler, Loop, Work
@@ -130,6 +131,28 @@ async def test_a_full_store_costs_a_job_no_attempt(bench: Bench) -> None:
     [(attempts, run_at)] = await bench.rows("retry_count, run_at")
     assert attempts == 0
     assert run_at >= before + 60_000
+
+
+async def test_a_job_that_ends_every_process_is_given_up(bench: Bench) -> None:
+    ran: list[int] = []
+
+    async def run(_scope: Scope, job: Job) -> None:
+        ran.append(job.attempt)
+
+    def claimed_and_killed(tx: Tx) -> None:
+        for _ in range(module._MOST_CLAIMS):
+            assert bench.queue.claim(tx, worker="killed", now=now_ms(), lease_ms=-1, limit=1)
+
+    await bench.add(NewJob("k", "a"))
+    await bench.database.write(SCOPE, claimed_and_killed)
+
+    async def dead() -> bool:
+        [(status, error)] = await bench.rows("status, error_message")
+        return status == "dead" and "ended meanwhile" in str(error)
+
+    async with bench.running(k=run):
+        await bench.until(dead)
+    assert ran == []
 
 
 async def test_a_stop_hook_that_names_a_pipe_ends_no_jobs(bench: Bench, tmp_path: Path) -> None:

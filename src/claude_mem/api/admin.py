@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from claude_mem.domains.access.endpoints import require
 from claude_mem.domains.memory import service as memory
+from claude_mem.domains.retrieval.embedding import embed_job
 from claude_mem.kernel.clock import to_iso
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Database, Tx
@@ -106,6 +107,14 @@ async def checkpoint(request: Request, scope: Admin) -> Done:
     """And free pages go back to the disk, a bounded number at once. The worker does so every five minutes."""
     del scope
     await request.app.state.maintain()
+    return Done()
+
+
+@router.post("/vectors/embed", summary="Look again at what has no vector, and at the vector index")
+async def embed(request: Request, scope: Admin) -> Done:
+    """The worker does so by itself when something was recorded, and when it starts; `GET /admin/jobs` tells how far."""
+    database, queue = _engines(request)
+    await database.write(scope, lambda tx: queue.enqueue(scope, tx, [embed_job()]))
     return Done()
 
 

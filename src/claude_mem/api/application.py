@@ -16,14 +16,23 @@ from claude_mem.api.admin import router as admin_router
 from claude_mem.api.hot import HotPaths
 from claude_mem.api.middleware import Application, Authenticate, Gatekeeper
 from claude_mem.api.mounts import Mounted, Mounts
+from claude_mem.api.throttle import Throttle
+from claude_mem.domains.access.organisation_endpoints import router as organisation_router
+from claude_mem.domains.access.people_endpoints import router as people_router
 from claude_mem.domains.capture.door import Doors
 from claude_mem.domains.capture.endpoints import router as capture_router
+from claude_mem.domains.capture.letters import router as letters_router
 from claude_mem.domains.capture.saving import router as saving_router
 from claude_mem.domains.context.endpoints import router as context_router
 from claude_mem.domains.intelligence.endpoints import router as intelligence_router
 from claude_mem.domains.memory.endpoints import router as memory_router
 from claude_mem.domains.memory.timeline_endpoints import router as timeline_router
+from claude_mem.domains.ops.endpoints import router as live_router
 from claude_mem.domains.retrieval.endpoints import router as retrieval_router
+from claude_mem.domains.retrieval.similar_endpoints import router as similar_router
+from claude_mem.domains.retrieval.stream_endpoints import router as steps_router
+from claude_mem.domains.retrieval.suggest_endpoints import router as suggest_router
+from claude_mem.kernel.scope import Scope
 
 PREFIX = "/api/v1"
 # For the document only: the gatekeeper has authenticated every request before it gets here.
@@ -31,7 +40,8 @@ _BEARER = Depends(HTTPBearer(auto_error=False, description="The token in the dat
 Fresh = Annotated[
     bool, Query(description="Count the rows anew; those of a large store are kept for a while.")
 ]
-Health = Callable[[bool, bool], Awaitable[dict[str, Any]]]  # (all of it, rows counted anew)
+# (who asks: nobody gets a status word alone; whether rows are counted anew)
+Health = Callable[[Scope | None, bool], Awaitable[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +52,23 @@ class Parts:
     state: dict[str, Any]
     authenticate: Authenticate
     health: Health
-    lifespan: Callable[[FastAPI], Any]
-    hosts: Sequence[str] = ("127.0.0.1", "localhost", "[::1]")
+    lifespan: Callable[
+        [Any], Any
+    ]  # what it is given, an application or nothing, it does not look at
+    hosts: Sequence[str] | None = ("127.0.0.1", "localhost", "[::1]")  # None: any
     mounts: Mapping[str, Mounted] = field(default_factory=dict)
+    throttle: Callable[[Application], Throttle] | None = None  # None: nobody is held back
 
 
 def make_app(parts: Parts) -> Application:
     """The ASGI application, gatekeeper outermost."""
     hot = HotPaths(make_api(parts), Doors(parts.state["capture"], parts.state["context"]))
-    mounts = Mounts(hot, parts.mounts)
-    whole = Gatekeeper(mounts, parts.authenticate, parts.hosts, parts.version)
+    inner: Application = Mounts(hot, parts.mounts)
+    stranger = None
+    if parts.throttle is not None:
+        inner = throttle = parts.throttle(inner)
+        stranger = throttle.stranger
+    whole = Gatekeeper(inner, parts.authenticate, parts.hosts, parts.version, stranger)
     for mounted in parts.mounts.values():
         mounted.attach(whole)
     return whole
@@ -70,15 +87,23 @@ def make_api(parts: Parts) -> FastAPI:
     )
     for name, value in parts.state.items():
         setattr(app.state, name, value)
+    app.state.authenticate = parts.authenticate  # for what lasts longer than a request
     for router in (
         capture_router,
         context_router,  # before memory: a session's parts there take any name
         intelligence_router,
         memory_router,
         retrieval_router,
+        suggest_router,
+        similar_router,
+        steps_router,
         timeline_router,
         saving_router,
+        letters_router,
+        organisation_router,
+        people_router,
         admin_router,
+        live_router,
     ):
         app.include_router(router, prefix=PREFIX, dependencies=[_BEARER])
     health = _health_router(parts.health)
@@ -88,7 +113,7 @@ def make_api(parts: Parts) -> FastAPI:
     return app
 
 
-def _lifespan(inner: Callable[[FastAPI], Any]) -> Callable[[FastAPI], Any]:
+def _lifespan(inner: Callable[[Any], Any]) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def run(app: FastAPI) -> AsyncIterator[None]:
         async with inner(app):
@@ -103,7 +128,7 @@ def _health_router(health: Health) -> APIRouter:
     @router.get("/health", summary="How the service is; details for those with a key")
     async def get_health(request: Request, fresh: Fresh = False) -> dict[str, Any]:
         """Without a key a status word: healthy, degraded or unhealthy."""
-        return await health(getattr(request.state, "caller", None) is not None, fresh)
+        return await health(getattr(request.state, "caller", None), fresh)
 
     @router.get("/health/live", summary="The process answers")
     async def live() -> dict[str, str]:
@@ -113,7 +138,7 @@ def _health_router(health: Health) -> APIRouter:
     @router.get("/health/ready", summary="Requests can be served")
     async def ready() -> Response:
         """503 while a dependency that is needed is away."""
-        report = await health(False, False)
+        report = await health(None, False)
         status = 503 if report["status"] == "unhealthy" else 200
         return JSONResponse({"status": report["status"]}, status_code=status)
 

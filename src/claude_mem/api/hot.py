@@ -34,9 +34,8 @@ class HotPaths:
         if scope["type"] == "http" and scope["method"] == "POST":
             path = scope["path"]
             if path == _EVENTS:
-                answer = await take_events(
-                    self._doors.capture, _caller(scope), await _body(receive)
-                )
+                caller, spend = _caller(scope), scope["state"].get("spend")
+                answer = await take_events(self._doors.capture, caller, await _body(receive), spend)
                 await _send(send, 202, b"application/json", answer)
                 return
             if path.startswith(_HOOKS) and self._is_whole(scope):

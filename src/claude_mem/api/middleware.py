@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from claude_mem.api.errors import UNFORESEEN, render
-from claude_mem.kernel.errors import Forbidden, MemError, TooLarge
+from claude_mem.kernel.errors import Forbidden, MemError, RateLimited, TooLarge
 from claude_mem.kernel.ids import new_id
 from claude_mem.kernel.scope import Scope
 
@@ -22,7 +22,10 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
-Authenticate = Callable[[str | None], Scope]
+# Told of a request (its ASGI scope) that was turned away for want of a valid key; may raise RateLimited.
+Stranger = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+# A scope at once where nothing has to be read for it: then nobody waits.
+Authenticate = Callable[[str | None], Scope | Awaitable[Scope]]
 
 MAX_BODY = 33_554_432
 # A status word each; everything else needs a key.
@@ -43,14 +46,23 @@ _log = structlog.get_logger("api")
 
 
 class Gatekeeper:
-    """Wraps the application. `hosts` are the names we answer to (without port), lower case."""
+    """Wraps the application. `hosts` are the names we answer to (without port), lower case; None: to any.
+
+    What stands behind may leave more headers for the answer, whatever that will be, in `state["answer_headers"]`.
+    """
 
     def __init__(
-        self, app: Application, authenticate: Authenticate, hosts: Iterable[str], version: str
+        self,
+        app: Application,
+        authenticate: Authenticate,
+        hosts: Iterable[str] | None,
+        version: str,
+        stranger: Stranger | None = None,
     ) -> None:
         self._app = app
         self._authenticate = authenticate
-        self._hosts = frozenset(hosts)
+        self._hosts = None if hosts is None else frozenset(hosts)
+        self._stranger = stranger
         self._headers = [
             (b"x-api-version", b"1"),
             (b"x-claude-mem-version", version.encode()),
@@ -76,6 +88,7 @@ class Gatekeeper:
                 message["headers"] = [
                     *message.get("headers", []),
                     *self._headers,
+                    *state.get("answer_headers", ()),
                     (b"x-request-id", request_id.encode()),
                 ]
             await send(message)
@@ -84,12 +97,12 @@ class Gatekeeper:
             _check_single(scope["headers"])
             self._check_size(headers)
             self._check_origin(headers)
-            state["caller"] = self._caller(scope["path"], headers)
+            state["caller"] = await self._caller(scope["path"], headers)
             await self._app(scope, _bounded(receive), counted_send)
         except MemError as error:
             if status:
                 raise
-            await _answer(error, request_id, counted_send)
+            await _answer(await self._told(scope, error), request_id, counted_send)
         except Exception:
             if status:
                 raise  # too late to say anything: the server ends the connection
@@ -98,14 +111,28 @@ class Gatekeeper:
         finally:
             self._note(scope, status, started, request_id)
 
-    def _caller(self, path: str, headers: dict[bytes, bytes]) -> Scope | None:
-        given = headers.get(b"authorization")
-        if path in OPEN_PATHS:
+    async def _caller(self, path: str, headers: dict[bytes, bytes]) -> Scope | None:
+        raw = headers.get(b"authorization")
+        given = raw.decode("latin-1") if raw else None
+        if path not in OPEN_PATHS:
+            return await self._scope_of(given)
+        try:
+            return await self._scope_of(given) if given else None
+        except MemError:
+            return None  # an open path stays open to a wrong token: it only learns less
+
+    async def _scope_of(self, authorization: str | None) -> Scope:
+        found = self._authenticate(authorization)
+        return found if isinstance(found, Scope) else await found
+
+    async def _told(self, scope: MutableMapping[str, Any], error: MemError) -> MemError:
+        """The error, or that there were too many of its kind."""
+        if self._stranger is not None and error.status == 401:
             try:
-                return self._authenticate(given.decode("latin-1")) if given else None
-            except MemError:
-                return None  # an open path stays open to a wrong token: it only learns less
-        return self._authenticate(given.decode("latin-1") if given else None)
+                await self._stranger(scope)
+            except RateLimited as limited:
+                return limited
+        return error
 
     @staticmethod
     def _check_size(headers: dict[bytes, bytes]) -> None:
@@ -115,8 +142,8 @@ class Gatekeeper:
 
     def _check_origin(self, headers: dict[bytes, bytes]) -> None:
         host = _host_name(headers.get(b"host", b"").decode("latin-1"))
-        if host not in self._hosts:
-            raise Forbidden("the Host header names another machine: use 127.0.0.1 or localhost")
+        if self._hosts is not None and host not in self._hosts:
+            raise Forbidden("the Host header names another machine: use a name this one answers to")
         origin = headers.get(b"origin")
         if origin is None:
             return

@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from claude_mem import __version__
+from claude_mem.adapters.local.bus import LocalBus
 from claude_mem.adapters.local.gate import FolderGate
 from claude_mem.adapters.local.memory import release
 from claude_mem.adapters.local.projects import ProjectResolver, branch_of
@@ -21,13 +22,22 @@ from claude_mem.adapters.sqlite.database import SqliteDatabase
 from claude_mem.adapters.sqlite.inbox import SqliteInbox
 from claude_mem.adapters.sqlite.lexical import SqliteLexicalIndex
 from claude_mem.adapters.sqlite.queue import SqliteQueue
+from claude_mem.adapters.sqlite.tenants import SqliteTenants
+from claude_mem.adapters.sqlite.vector_building import GraphBuilder
+from claude_mem.adapters.sqlite.vector_graphs import Graphs
+from claude_mem.adapters.sqlite.vectors import SqliteVectorIndex
 from claude_mem.api.application import Parts
 from claude_mem.app import clearing, copies
+from claude_mem.app.counting import Counted
 from claude_mem.app.migrate import ensure_current
+from claude_mem.app.rerankers import close_models, rerank_with
+from claude_mem.app.server_settings import ServerSettings
 from claude_mem.app.settings import Settings
+from claude_mem.app.vectors import Vectors, put_together
 from claude_mem.domains.access import service as access
 from claude_mem.domains.access.service import LocalTokens
 from claude_mem.domains.capture.jobs import CatchUp, RebuildIndex
+from claude_mem.domains.capture.makers import CATCH_UP
 from claude_mem.domains.capture.model import Limits
 from claude_mem.domains.capture.service import CaptureService, Engines
 from claude_mem.domains.context.answer import HookContext, Surroundings
@@ -37,23 +47,34 @@ from claude_mem.domains.context.service import ContextService
 from claude_mem.domains.intelligence import jobs as summarising
 from claude_mem.domains.intelligence import service as intelligence
 from claude_mem.domains.memory import service as memory
+from claude_mem.domains.ops.model import LiveOptions
+from claude_mem.domains.ops.service import LiveService
+from claude_mem.domains.ops.sse import StreamTimes
+from claude_mem.domains.retrieval.embedding import embed_job
+from claude_mem.domains.retrieval.facets import FacetService
+from claude_mem.domains.retrieval.hybrid import Understanding
 from claude_mem.domains.retrieval.service import IndexingService, SearchService
+from claude_mem.domains.retrieval.similar import SimilarService
+from claude_mem.domains.retrieval.suggesting import SuggestService
 from claude_mem.hook import spool
 from claude_mem.hook.home import ensure_token
 from claude_mem.kernel.clock import now_ms, to_iso
 from claude_mem.kernel.errors import Unavailable
+from claude_mem.kernel.places import Places
 from claude_mem.kernel.scope import Scope, local_scope
 from claude_mem.mcp.door import Door as McpDoor
 from claude_mem.mcp.tools import Tools as McpTools
 from claude_mem.ports.database import Tx
+from claude_mem.ports.embedder import Embedder
 from claude_mem.ports.inbox import Inbox
-from claude_mem.ports.queue import NewJob, Queue
+from claude_mem.ports.queue import NewJob
+from claude_mem.ports.reranker import Reranker
 from claude_mem.worker.loop import JobHandler, Loop, Work
 
 _DRAIN_ON_STOP_S = 20.0
 _WARN_FILL = 0.8
-_COUNT_SHARE = 50  # slow counting may take a fiftieth of the time
-_SLOW_COUNT_S = 0.05
+_LONGEST_QUIET_S = 1.0
+_LOOK_S = 0.05
 _log = structlog.get_logger("app")
 
 
@@ -61,15 +82,20 @@ _log = structlog.get_logger("app")
 class System:
     """Everything a worker process holds."""
 
-    settings: Settings
+    settings: Settings | ServerSettings
     parts: Parts
     loop: Loop
     inbox: Inbox
 
 
-def build_local(settings: Settings) -> System:
-    """The local profile: embedded engines, one enterprise already made. Opens files; starts no loop."""
-    started = time.time()
+def build_local(
+    settings: Settings, embedder: Embedder | None = None, reranker: Reranker | None = None
+) -> System:
+    """The local profile: embedded engines, one enterprise already made. Opens files; starts no loop.
+
+    `embedder` makes the vectors; without one nothing is found by its meaning. `reranker` reads the first results.
+    """
+    started, place = time.time(), settings.place
     scope = local_scope()
     token = ensure_token(settings.home)
     ensure_current(settings.database)
@@ -77,30 +103,50 @@ def build_local(settings: Settings) -> System:
     inbox = SqliteInbox(settings.inbox, settings.inbox_bound)
     queue = SqliteQueue()
     lexical = SqliteLexicalIndex()
-    indexing = IndexingService(lexical)
+    graphs = Graphs(settings.home / "vectors")
+    builder = GraphBuilder(settings.database, settings.home / "vectors", graphs)
+    vectors = put_together(
+        database,
+        SqliteVectorIndex(graphs),
+        queue,
+        embedder,
+        quiet=lambda: until_quiet(),
+        build=lambda scope, model: asyncio.to_thread(builder.catch_up, scope, model),
+    )
+    indexing = IndexingService(lexical, vectors.keeper, place)
     gate = FolderGate(
         settings.home, settings.max_store_mb * 1024 * 1024, [settings.database, settings.inbox]
     )
+    bus = LocalBus()
+    # One writer: what is written is committed in that order, and all but at once.
+    live = LiveService(database, bus, LiveOptions(overlap_ms=1_000))
     capture = CaptureService(
-        Engines(database, inbox, queue, indexing),
+        Engines(database, inbox, queue, indexing, live.changed),
         gate,
         ProjectResolver(),
         Limits(settings.keep_output_chars, settings.batch_size),
     )
     catch_up = CatchUp(capture, database, queue, settings.catch_up)
-    rebuild = RebuildIndex(database, indexing)
+
+    async def renewed(scope: Scope) -> None:
+        await vectors.refill(scope)
+        await live.index_updated(scope)
+
+    rebuild = RebuildIndex(database, indexing, renewed)
     summarise = summarising.Summarise(
         database,
         indexing,
         queue,
         lambda scope, project_id: context.refresh(scope, project_id),
+        changed=live.changed,
     )
     clear = clearing.Clearing(database, inbox, settings)
     handlers: dict[str, JobHandler] = {
-        "transcript.catch_up": catch_up.run,
+        CATCH_UP: catch_up.run,
         "index.rebuild": rebuild.run,
         summarising.KIND: summarise.run,
         clearing.KIND: clear.run,
+        **vectors.handlers,
     }
     loop = Loop(
         Work(
@@ -110,15 +156,21 @@ def build_local(settings: Settings) -> System:
             queue=queue,
             handlers=handlers,
             maintain=lambda: maintain(),
-            spool=settings.spool,
             scope=scope,
             answered=lambda: context.answered(),
+            spool=settings.spool,
         )
     )
 
     mcp = McpDoor(McpTools(ProjectResolver()))
-    counted = _Counted(database, scope)
-    search = SearchService(database, lexical, memory.get_many)
+    counted = Counted(database)
+    understanding = Understanding(embedder, vectors.leg)
+    search = SearchService(
+        *(database, lexical, memory.get_many),
+        understanding=understanding,
+        place=place,
+        rerank=rerank_with(reranker, settings),
+    )
     assembling = ContextService(Sources(search, intelligence.current_digest))
     context = HookContext(
         assembling,
@@ -143,6 +195,14 @@ def build_local(settings: Settings) -> System:
         """What was taken or spooled and is not rows yet; a spool counts as one."""
         return await inbox.pending() + int((settings.spool / "active.jsonl").exists())
 
+    async def until_quiet() -> None:
+        """Let who waits for context, and what is to be recorded, have the processor for a while."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LONGEST_QUIET_S):
+                await context.answered()
+                while await inbox.pending():  # noqa: ASYNC110 - the loop has it in hand
+                    await asyncio.sleep(_LOOK_S)
+
     async def caught_up() -> None:
         with suppress(Unavailable):  # a full disk: the spool is taken later
             await loop.take_spool_now()
@@ -156,12 +216,14 @@ def build_local(settings: Settings) -> System:
         if gate.fill() >= _WARN_FILL:
             _log.warning("store.nearly_full", bytes=gate.size(), cap_mb=settings.max_store_mb)
 
-    async def health(full: bool, fresh: bool) -> dict[str, Any]:
+    async def health(caller: Scope | None, fresh: bool) -> dict[str, Any]:
         status = "degraded" if loop.health.degraded or gate.fill() >= 1.0 else "healthy"
-        if not full:
+        if caller is None:
             return {"status": status}
-        counts, latency = await counted(fresh)
-        jobs = await database.read(scope, lambda tx: queue.counts(scope, tx))
+        counts, latency = await counted(scope, fresh=fresh)
+        jobs, meaning = await database.read(
+            scope, lambda tx: (queue.counts(scope, tx), vectors.check(scope, tx))
+        )
         return {
             "status": status,
             "version": __version__,
@@ -185,6 +247,7 @@ def build_local(settings: Settings) -> System:
             },
             "counts": counts,
             "jobs": jobs,
+            "vectors": meaning,
             "paused": gate.paused(),
             "recorded": loop.health.recorded,
             "degraded": loop.health.degraded,
@@ -196,15 +259,20 @@ def build_local(settings: Settings) -> System:
 
     @asynccontextmanager
     async def lifespan(_app: Any) -> AsyncIterator[None]:
-        await database.write(scope, lambda tx: _prepare(scope, tx, indexing, queue))
+        await database.write(scope, lambda tx: _prepare(scope, tx, indexing, vectors, builder))
         loop.start()
         try:
             yield
         finally:
             left = await loop.stop(_DRAIN_ON_STOP_S)
             _log.info("stopped", pending=left)
+            await live.close()
+            await bus.close()
             await mcp.close()
             await context.settle()
+            await close_models(embedder, reranker)
+            if reranker is not None:
+                await reranker.close()
             await inbox.close()
             await database.close()
 
@@ -212,17 +280,29 @@ def build_local(settings: Settings) -> System:
         version=__version__,
         state={
             "capture": capture,
+            "catch_up": lambda _scope: caught_up(),
+            "changed": live.changed,
             "clearing": clear,
             "context": context,
             "assembling": assembling,
             "database": database,
             "inbox": inbox,
             "indexing": indexing,
+            "live": live,
+            "places": Places(token.encode()),
             "queue": queue,
             "job_kinds": tuple(handlers),
             "take_spool": loop.take_spool_now,
             "maintain": maintain,
             "search": search,
+            "embedder": embedder,
+            "vector_keeper": vectors.keeper,
+            "vector_leg": vectors.leg,
+            "facets": FacetService(database, lexical, search),
+            "similar": SimilarService(database, search),
+            "suggest": SuggestService(database, lexical, memory.get_many),
+            "tenants": SqliteTenants(database),
+            "stream_times": StreamTimes(),
         },
         authenticate=LocalTokens(token).authenticate,
         health=health,
@@ -232,32 +312,20 @@ def build_local(settings: Settings) -> System:
     return System(settings, parts, loop, inbox)
 
 
-class _Counted:
-    """Row counts for health: counting a large table takes a while, so an answer is kept fifty times as long."""
+def _prepare(
+    scope: Scope, tx: Tx, indexing: IndexingService, vectors: Vectors, builder: GraphBuilder
+) -> None:
+    """The local organisation; an index that another version of the text analysis made is made anew; vectors go on.
 
-    def __init__(self, database: SqliteDatabase, scope: Scope) -> None:
-        self._database = database
-        self._scope = scope
-        self._kept: tuple[float, dict[str, int], float] = (0.0, {}, 0.0)
-
-    async def __call__(self, fresh: bool) -> tuple[dict[str, int], float]:
-        """(rows by table, milliseconds it took); `fresh` counts anew whatever that takes."""
-        started = time.perf_counter()
-        if fresh or started >= self._kept[0]:
-            counts = await self._database.read(
-                self._scope, lambda tx: memory.counts(self._scope, tx)
-            )
-            took = time.perf_counter() - started
-            keep = took * _COUNT_SHARE if took > _SLOW_COUNT_S else 0.0
-            self._kept = (started + keep, counts, took * 1000)
-        return self._kept[1], self._kept[2]
-
-
-def _prepare(scope: Scope, tx: Tx, indexing: IndexingService, queue: Queue) -> None:
-    """The local organisation; and an index that another version of the text analysis made is made anew."""
+    Where there are to be graphs they are looked at: their files may have gone, or been damaged, meanwhile.
+    """
     access.make_local_organisation(tx)
     if not indexing.is_current(scope, tx):
-        queue.enqueue(scope, tx, [NewJob("index.rebuild", "all")])
+        vectors.queue.enqueue(scope, tx, [NewJob("index.rebuild", "all")])
+    left = vectors.left(scope, tx)
+    if not left and vectors.embedder is not None and builder.is_wanted(scope, tx):
+        left = [embed_job()]
+    vectors.queue.enqueue(scope, tx, left)
 
 
 async def _dead_letters(inbox: Inbox, scope: Scope) -> int | None:

@@ -39,10 +39,10 @@ class Clearing:
         self._settings = settings
         self._cleared_at = 0
 
-    def job(self) -> NewJob:
+    def jobs(self) -> list[NewJob]:
         """See `capture.model.Clearing`."""
         now = now_ms()
-        return NewJob(KIND, "all", {"since": now}, run_at=now + _QUIET_MS, priority=-1)
+        return [NewJob(KIND, "all", {"since": now}, run_at=now + _QUIET_MS, priority=-1)]
 
     async def at_once(self) -> bool:
         """See `capture.model.Clearing`."""

@@ -34,7 +34,8 @@ def configure(path: Path | None, level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for name in ("alembic", "httpx", "httpcore"):  # one line a step, or a request
+        logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("uvicorn.access").disabled = True  # the gatekeeper notes requests
     structlog.configure(
         processors=[

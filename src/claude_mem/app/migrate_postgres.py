@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import resources
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -23,10 +26,13 @@ from claude_mem.app.migrations import HEAD
 from claude_mem.kernel.errors import MemError, NewerDatabase
 
 SCHEMA = "claude_mem.adapters.postgres.schema"
+VERSIONS = "claude_mem.app.migrations"
 LOCK = 0x63_6C_6D_65_6D  # one number for every program that upgrades
 TENANTLESS = frozenset(
     {"alembic_version", "schema_info"}
 )  # what everybody may read and only the owner writes
+VECTORS = "vectors"  # the placeholder of the schema that pgvector is in
+MINIMUM_VECTORS = (0, 8)  # searches that go on until enough is found
 _PLACEHOLDER = re.compile(r':"(\w+)"')
 
 _ROLES = """
@@ -41,7 +47,8 @@ SELECT c.oid::regclass::text FROM pg_class c
 WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND c.relforcerowsecurity ORDER BY c.oid
 """
 # A tenant's table has exactly the one policy, in force for its owner too; what no policy can hold (a materialized view,
-# a foreign table) and what bypasses one (a function with its owner's rights) is ours and guarded, or not there.
+# a foreign table) and what bypasses one (a function with its owner's rights) is ours and guarded, or not there. Of the
+# owner's own functions there is one, which makes partitions: only who owns a table can.
 _UNGUARDED = """
 SELECT c.relname::text FROM pg_class c
 WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'm', 'f')
@@ -54,13 +61,22 @@ WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'm', '
 UNION ALL
 SELECT p.oid::regprocedure::text FROM pg_proc p
 WHERE p.pronamespace = 'public'::regnamespace AND p.prosecdef
-  AND NOT (pg_get_userbyid(p.proowner) = :definer
+  AND NOT (pg_get_userbyid(p.proowner)
+             = CASE WHEN p.proname = 'make_partitions' AND p.pronargs = 0 THEN :owner ELSE :definer END
            AND EXISTS (SELECT FROM unnest(p.proconfig) s WHERE s LIKE 'search_path=%')
            AND NOT EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
                            WHERE a.grantee = 0))
 UNION ALL
 SELECT c.oid::regclass::text || ' (owned by the runtime role)' FROM pg_class c
 WHERE pg_get_userbyid(c.relowner) = :runtime
+UNION ALL
+SELECT c.oid::regclass::text || ' (a partition, open to the runtime role)' FROM pg_class c
+WHERE c.relispartition AND c.relkind IN ('r', 'p')
+  AND (has_table_privilege(:runtime, c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
+       OR has_any_column_privilege(:runtime, c.oid, 'SELECT, INSERT, UPDATE, REFERENCES'))
+UNION ALL
+SELECT n.nspname::text || ' (open to the runtime role)' FROM pg_namespace n
+WHERE n.nspname = 'claude_mem_detached' AND has_schema_privilege(:runtime, n.oid, 'USAGE')
 UNION ALL
 SELECT 'schema public (open to the runtime role)'
 WHERE has_schema_privilege(:runtime, 'public', 'CREATE')
@@ -69,6 +85,15 @@ SELECT 'temporary tables (open to the runtime role)'
 WHERE has_database_privilege(:runtime, current_database(), 'TEMPORARY')
 ORDER BY 1
 """
+
+
+_EXTENSION = """
+SELECT e.extversion, n.nspname::text, n.nspname ~ '^[a-z_][a-z0-9_]*$' AND has_schema_privilege(n.oid, 'USAGE')
+       AND has_schema_privilege(CAST(:definer AS name), n.oid, 'USAGE')
+FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'
+"""
+
+_log = structlog.get_logger("upgrade")
 
 
 def definer_of(owner: str) -> str:
@@ -87,26 +112,64 @@ def roles_to_make(owner: str, runtime: str) -> str:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class State:
+    """What an upgrade would find and do: `revision` is None for an empty database, `faults` are mended or refused."""
+
+    revision: str | None
+    migrations: tuple[str, ...]  # that would run, oldest first
+    scripts: tuple[str, ...]  # that run each time
+    faults: tuple[str, ...]
+    no_vectors: str  # why there is no vector search: what an administrator has to do; empty where there is one
+
+    @property
+    def is_newer(self) -> bool:
+        """Whether a newer program made it, which lets this one use it: an upgrade leaves it alone."""
+        return self.revision is not None and self.revision > HEAD
+
+
+def look(owner_url: str, runtime_role: str) -> State:
+    """What `upgrade` would do, with nothing changed and nobody kept waiting. Raises as `upgrade` does."""
+    with _opened(owner_url) as connection:
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        _check_version(connection)
+        roles = _roles(connection, runtime_role)
+        revision = _revision(connection)
+        faults = () if revision is None else tuple(unguarded(connection, roles))
+        schema, remedy = _vectors(connection, roles["definer"])
+    names = tuple(name for name, _ in _files(with_vectors=schema is not None))
+    return State(revision, tuple(_after(revision)), names, faults, remedy)
+
+
 def upgrade(owner_url: str, runtime_role: str) -> bool:
     """Migrate to HEAD as the owner and (re)make everything that guards it; True when a migration ran.
 
     A newer schema that this program may still use is left as it is. Raises MemError (roles that are missing or may too
     much, something unguarded: nothing was changed), NewerDatabase, Unavailable.
     """
+    with _opened(owner_url) as connection:
+        _prepare(connection)
+        roles = _roles(connection, runtime_role)
+        revision = _revision(connection)
+        if revision is not None and revision > HEAD:
+            return False
+        if revision != HEAD:
+            step(connection, "upgrade", "head")
+        _run_scripts(connection, roles)
+        _check_guarded(connection, roles)
+    return revision != HEAD
+
+
+@contextmanager
+def _opened(owner_url: str) -> Iterator[Connection]:
+    """A transaction of the owner's, committed at the end; the engine's errors in the product's words."""
     engine = make_engine(owner_url, 1)
     try:
-        with engine.connect().execution_options(isolation_level="READ COMMITTED") as connection:
-            with connection.begin():
-                _prepare(connection)
-                roles = _roles(connection, runtime_role)
-                revision = _revision(connection)
-                if revision is not None and revision > HEAD:
-                    return False
-                if revision != HEAD:
-                    step(connection, "upgrade", "head")
-                _run_scripts(connection, roles)
-                _check_guarded(connection, roles)
-            return revision != HEAD
+        with (
+            engine.connect().execution_options(isolation_level="READ COMMITTED") as connection,
+            connection.begin(),
+        ):
+            yield connection
     except SQLAlchemyError as error:
         translated = translate(error)
         if translated is error:
@@ -134,16 +197,49 @@ def unguarded(connection: Connection, roles: Mapping[str, str]) -> list[str]:
 
 
 def scripts(roles: Mapping[str, str]) -> Iterator[str]:
-    """The schema's SQL files in order; `:"runtime"`, `:"owner"`, `:"definer"` stand for those roles' quoted names."""
+    """The schema's SQL files in order; `:"runtime"`, `:"owner"`, `:"definer"` stand for those roles' quoted names.
+
+    `:"vectors"` is the schema of pgvector; where there is none, files that need it are left out.
+    """
+    for _, text in _files(with_vectors=VECTORS in roles):
+        yield _PLACEHOLDER.sub(lambda it: _quoted(roles[it[1]]), text)
+
+
+def _files(*, with_vectors: bool) -> list[tuple[str, str]]:
+    """The schema's SQL files: names, in order, with their texts."""
     found = [item for item in resources.files(SCHEMA).iterdir() if item.name.endswith(".sql")]
-    for item in sorted(found, key=lambda item: item.name):
-        yield _PLACEHOLDER.sub(lambda it: _quoted(roles[it[1]]), item.read_text("utf-8"))
+    texts = sorted((item.name, item.read_text("utf-8")) for item in found)
+    return [it for it in texts if with_vectors or f':"{VECTORS}"' not in it[1]]
 
 
-def _prepare(connection: Connection) -> None:
+def _vectors(connection: Connection, definer: str) -> tuple[str | None, str]:
+    """The schema in which pgvector can be used; where it cannot, None and what an administrator has to do."""
+    row = connection.execute(sa.text(_EXTENSION), {"definer": definer}).first()
+    if row is None:
+        return None, "install pgvector, then run as a superuser: CREATE EXTENSION vector"
+    version, schema, is_usable = row
+    if tuple(map(int, version.split(".")[:2])) < MINIMUM_VECTORS:
+        return None, f"pgvector is {version}, not 0.8: run ALTER EXTENSION vector UPDATE"
+    if not is_usable:
+        return None, "run as a superuser: ALTER EXTENSION vector SET SCHEMA public"
+    return schema, ""
+
+
+def _after(revision: str | None) -> list[str]:
+    """The names of the migrations after a revision."""
+    found = (resources.files(VERSIONS) / "versions").iterdir()
+    names = sorted(item.name.removesuffix(".py") for item in found if item.name[:1].isdigit())
+    return [name for name in names if name.partition("_")[0] > (revision or "")]
+
+
+def _check_version(connection: Connection) -> None:
     version = int(connection.exec_driver_sql("SHOW server_version_num").scalar_one())
     if version < MINIMUM_VERSION:
         raise MemError(f"PostgreSQL {version // 10_000} is too old: 15 or newer is needed")
+
+
+def _prepare(connection: Connection) -> None:
+    _check_version(connection)
     # As long as another upgrade takes; after that, not longer for a table than the connection's own limit says.
     connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
     connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
@@ -199,7 +295,10 @@ def _run_scripts(connection: Connection, roles: Mapping[str, str]) -> None:
         setting = {"name": f"claude_mem.{name}", "role": role}
         connection.execute(sa.text("SELECT set_config(:name, :role, true)"), setting)
     definer = _quoted(roles["definer"])
-    for text in scripts(roles):
+    schema, remedy = _vectors(connection, roles["definer"])
+    if schema is None:
+        _log.warning("no_vector_search", remedy=f"{remedy}; then upgrade again")
+    for text in scripts(roles if schema is None else {**roles, VECTORS: schema}):
         # To be given a function, a role must be allowed to make one there: for as long as this takes.
         _run_plain(connection, f"GRANT CREATE ON SCHEMA public TO {definer}")
         _run_plain(connection, text)

@@ -9,17 +9,22 @@ from typing import Any
 from claude_mem.adapters.sqlite import maintenance
 from claude_mem.adapters.sqlite.connection import OPTIMIZE, make_engine
 from claude_mem.adapters.sqlite.lexical import SqliteLexicalIndex
+from claude_mem.adapters.sqlite.vectors import SqliteVectorIndex
 from claude_mem.domains.capture import reindex
+from claude_mem.domains.retrieval.embedding import VectorKeeper
 from claude_mem.domains.retrieval.model import IndexEntry
 from claude_mem.domains.retrieval.service import IndexingService
-from claude_mem.kernel.scope import local_scope
+from claude_mem.kernel.scope import Scope, local_scope
 
 Progress = Callable[[int, int], None]
 _TELL_EVERY = 100
 
 
-def rebuild_index(path: Path, progress: Progress) -> int:
-    """Make the text index of the (migrated) database at `path` anew in one transaction; how many documents."""
+def rebuild_index(path: Path, progress: Progress, place: str) -> int:
+    """Make the text index of the (migrated) database at `path` anew in one transaction; how many documents.
+
+    `place` is the time zone in which days are counted, where the enterprise has none of its own.
+    """
     scope = local_scope()
     engine = make_engine(path, writer=True)
     try:
@@ -29,7 +34,10 @@ def rebuild_index(path: Path, progress: Progress) -> int:
             try:
                 maintenance.clear_index(connection)
                 entries = _told(reindex.entries(scope, connection), total, progress)
-                count = IndexingService(SqliteLexicalIndex()).rebuild(scope, connection, entries)
+                keeper = VectorKeeper(SqliteVectorIndex())
+                indexing = IndexingService(SqliteLexicalIndex(), keeper, place)
+                count = indexing.rebuild(scope, connection, entries)
+                _refill(scope, connection, keeper)
                 connection.exec_driver_sql("COMMIT")
             except BaseException:
                 connection.exec_driver_sql("ROLLBACK")
@@ -38,6 +46,14 @@ def rebuild_index(path: Path, progress: Progress) -> int:
     finally:
         engine.dispose()
     return count
+
+
+def _refill(scope: Scope, connection: Any, keeper: VectorKeeper) -> None:
+    """The vector engine's rows from the vectors that were made."""
+    for model in keeper.models(scope, connection):
+        after = keeper.refill(scope, connection, model, None)
+        while after is not None:
+            after = keeper.refill(scope, connection, model, after)
 
 
 def indexed_tables() -> dict[str, str]:

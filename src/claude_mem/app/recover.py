@@ -184,7 +184,7 @@ def _make(settings: Settings, path: Path, new: Path, damaged: DamagedFile, say: 
     with closing(sqlean.connect(str(new), isolation_level=None)) as raw:
         made.stand_ins = orphans.mend(raw, damaged, now_ms(), new_id())
     _complete(new)
-    made.indexed = rebuild_index(new, lambda done, of: say("Indexing", done, of))
+    made.indexed = rebuild_index(new, lambda done, of: say("Indexing", done, of), settings.place)
     return made
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import errno
+import gc
 import hashlib
 import json
 import os
@@ -88,6 +89,8 @@ def _serve(settings: Settings) -> int:
     from claude_mem.api.application import make_app
     from claude_mem.app import logs
     from claude_mem.app.build import build_local
+    from claude_mem.app.embedders import make_embedder
+    from claude_mem.app.rerankers import make_reranker
     from claude_mem.worker.deadline import DeadlineProtocol
 
     files = Layout(settings.home)
@@ -100,7 +103,7 @@ def _serve(settings: Settings) -> int:
     tcp, port = _bind_tcp(settings)
     unix, address = _bind_unix(settings.home)
     try:
-        system = build_local(settings)
+        system = build_local(settings, make_embedder(settings), make_reranker(settings))
     except BaseException:
         tcp.close()
         unix.close()
@@ -132,11 +135,15 @@ def _serve(settings: Settings) -> int:
             if self.announcing is not None:
                 self.announcing.cancel()
             _withdraw(files, address)
+            await system.parts.state["live"].close()  # streams have no end that could be waited for
             await super().shutdown(sockets)
 
+    app = make_app(system.parts)
+    # What is loaded by now stays: a collector that looked through all of it anew would hold answers up for 60 ms.
+    gc.freeze()
     server = Server(
         uvicorn.Config(
-            make_app(system.parts),
+            app,
             loop="uvloop" if sys.platform != "win32" else "asyncio",
             http=DeadlineProtocol,
             ws="none",

@@ -73,6 +73,7 @@ def figures(settings: Settings, days: int) -> dict[str, Any]:
             "revision": revision_of(raw),
             "pages": maintenance.pages(raw),
             "rows": maintenance.rows(raw),
+            "vectors": maintenance.vectors(raw),
             "sizes": maintenance.sizes(raw),
             "projects": maintenance.projects(raw),
             "growth": maintenance.growth(raw, now_ms(), days),
@@ -120,7 +121,7 @@ def folder_sizes(settings: Settings) -> dict[str, int]:
         "database_log": _size(home / "claude-mem.db-wal"),
         "inbox": _size(settings.inbox) + _size(home / "inbox.db-wal"),
     }
-    for name in ("spool", "logs", "backups", "damaged", "context"):
+    for name in ("spool", "logs", "backups", "damaged", "context", "vectors"):
         sizes[name] = sum(_size(path) for path in (home / name).rglob("*"))
     return sizes
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from claude_mem.cli import db_server
 from claude_mem.cli.output import FAILED, emit, fail
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ db = typer.Typer(
     help="Look at the store's files, keep them in shape, recover them.",
     no_args_is_help=True,
 )
+db_server.register(db)
 
 
 def register(app: typer.Typer) -> None:
@@ -222,7 +224,11 @@ def rebuild(as_json: Json = False) -> None:
         else:
             with _alone(settings, yes=False, as_json=as_json), _told(as_json) as say:
                 migrate.ensure_current(settings.database)
-                count = rebuild_index(settings.database, lambda done, of: say("Indexing", done, of))
+                count = rebuild_index(
+                    settings.database,
+                    lambda done, of: say("Indexing", done, of),
+                    settings.place,
+                )
             data = {"ok": True, "through": "file", "documents": count, "sessions": 0}
     data["seconds"] = round(time.monotonic() - started, 1)
 

@@ -96,6 +96,11 @@ def figures(out: Console, found: dict[str, Any]) -> None:
             f"{size(by_table.get(name, 0) - data):>10}",
             markup=False,
         )
+    for it in found["vectors"]:
+        out.print(
+            f"Vectors of {it['model']}: {it['embedded']:,} of {it['documents']:,} documents",
+            markup=False,
+        )
     if len(rows) > _TABLES_SHOWN:
         rest = sum(by_table.get(name, 0) for name in rows[_TABLES_SHOWN:])
         out.print(f"[dim]{len(rows) - _TABLES_SHOWN} smaller ones: {size(rest)}[/]")

@@ -29,6 +29,7 @@ def demo(
     os.environ["CLAUDE_MEM_HOME"] = str(home)
     out = console()
     out.print(f"Data folder: [bold]{home}[/]")
+    _bring_model(home)
     with worker_client(home, as_json=False) as client:
         _load(home, sample_folder(), "the bundled sample")
         own = _own_transcripts()
@@ -42,8 +43,38 @@ def demo(
             f" and {counts['code_changes']} code changes are in the memory."
         )
         out.print(f"API:   [bold]{client.base_url}/api/v1[/]  (token: {home / 'token'})")
-    for line in next_commands(home, Path(sys.executable).parent / "claude-mem"):
+    for line in next_commands(home, _program()):
         out.print(line, markup=False)
+
+
+def _bring_model(home: Path) -> None:
+    """Have the model for meanings; without it everything works, and search finds words."""
+    from claude_mem.app.embedders import install_model, model_folder, precision_of
+    from claude_mem.app.settings import load
+    from claude_mem.cli.progress import told
+    from claude_mem.kernel.errors import Unavailable
+
+    settings = load(home)
+    if settings.embedding_by != "local" or not model_folder(settings).fault(precision_of(settings)):
+        return
+    out = console()
+    out.print("Bringing the model that finds meanings (84 MB, once) ...")
+    try:
+        with told(as_json=False) as say:
+            install_model(settings, say)
+    except (Unavailable, OSError) as error:
+        out.print("[yellow]Not brought[/]: search finds words, not meanings.")
+        out.print(str(error), markup=False)
+        out.print(f"Later: {model_command(home, _program())}", markup=False)
+
+
+def model_command(home: Path, program: Path) -> str:
+    """What brings the model, to be pasted into a shell as it is."""
+    return f"CLAUDE_MEM_HOME={shlex.quote(str(home))} {shlex.quote(str(program))} model install"
+
+
+def _program() -> Path:
+    return Path(sys.executable).parent / "claude-mem"
 
 
 def next_commands(home: Path, program: Path) -> list[str]:

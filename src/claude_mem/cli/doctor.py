@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from claude_mem.app.doctor.run import Report
 
 _MARKS = {"ok": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[red]✗[/]"}
-_TITLE = 16
+_TITLE = 17
 _LEAST_WIDTH = 60
 
 

@@ -19,13 +19,22 @@ from claude_mem.cli import (
     forget,
     import_,
     install,
+    letters,
     logs,
     mcp,
+    migrate,
+    model,
+    organisation,
     pause,
+    people,
     plugin,
     search,
+    serve,
+    similar,
     start,
     status,
+    suggest,
+    watch,
 )
 from claude_mem.cli.output import FAILED, USAGE, complain
 
@@ -55,8 +64,10 @@ def root(
 
 
 for _command in (
-    *(install, plugin, mcp, start, status, logs),
-    *(search, context, import_, export, forget, pause, doctor, db, demo),
+    *(install, plugin, mcp, start, serve, status, logs, watch),
+    *(search, suggest, similar),
+    *(context, import_, export, forget, pause, doctor, db, letters, migrate, demo),
+    *(people, organisation, model),
 ):
     _command.register(app)
 

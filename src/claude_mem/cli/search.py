@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperOption
 
 from claude_mem.cli.connection import worker_client
-from claude_mem.cli.output import emit
+from claude_mem.cli.output import USAGE, emit, fail
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _HIDDEN = "\0"  # which no argument of a process can hold
 _EXCLUDED = re.compile(r"-[^-]")  # `--word` is taken for an option, so a mistyped one is noticed
 _SHORT_LIMIT = re.compile(r"-n=?[0-9]+")
+_SHOWN = 8  # values of a facet
+_LEAST_SHARE = 0.005  # that is not 0.00 in two digits
 _MARK = re.compile(r"<mark>(.*?)</mark>", re.DOTALL)
 
 
@@ -68,11 +70,19 @@ def search(
     limit: Annotated[
         int, typer.Option("-n", "--limit", min=1, max=100, help="How many results at most.")
     ] = 10,
+    facets: Annotated[
+        bool,
+        typer.Option("--facets", help="Tell how what matches spreads over projects, tools, ..."),
+    ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say below each result what speaks for it.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Find what was done: ranked, any word may match, every script."""
     from claude_mem.hook.home import default_home
 
+    check_wanted(words, as_json=as_json)
     with worker_client(default_home(), as_json=as_json) as client:
         result = client.search(
             _join(words),
@@ -83,15 +93,23 @@ def search(
             since=since,
             until=until,
             limit=limit,
+            facets=["all"] if facets else None,
         )
         if project is not None and not result["results"]:
             # Nothing there, or no such project? The list of its sessions refuses an unknown one.
             client.request("GET", "/sessions", params={"project": project, "limit": 1})
     result = {"ok": True, **result}
-    emit(result, lambda out: render(out, result), as_json)
+    emit(result, lambda out: render(out, result, explain=explain), as_json)
 
 
-def render(out: Console, result: dict[str, Any]) -> None:
+def check_wanted(words: list[str], *, as_json: bool) -> None:
+    """Exit with what to do where there is nothing to look for."""
+    if not " ".join(words).strip():
+        step = "give some words; `claude-mem COMMAND --help` says what they may be"
+        fail("there is nothing to look for", step, code="USAGE", as_json=as_json, status=USAGE)
+
+
+def render(out: Console, result: dict[str, Any], *, explain: bool = False) -> None:
     """Hits as a person reads them."""
     from rich.text import Text
 
@@ -101,6 +119,7 @@ def render(out: Console, result: dict[str, Any]) -> None:
         out.print(
             f"Nothing found for [bold]{_escape(result['query'])}[/]. Fewer or other words may help."
         )
+        render_degraded(out, result)
         return
     for rank, hit in enumerate(hits, 1):
         when = (hit.get("occurred_at") or "")[:16].replace("T", " ")
@@ -117,12 +136,38 @@ def render(out: Console, result: dict[str, Any]) -> None:
         out.print(Text("    " + " · ".join(facts), style="dim"))
         for line in hit.get("highlights", [])[:2]:
             out.print(_highlighted(line))
+        if explain:
+            told = [it for it in hit.get("explain", ()) if abs(it["share"]) >= _LEAST_SHARE]
+            parts = [f"{it['part']} {it['share']:.2f}" for it in told]
+            out.print(Text("    " + " · ".join(parts), style="cyan"))
     out.print(
         Text(
             f"\n{len(hits)} of {result['total_results']}{more} in {result['took_ms']:.1f} ms",
             style="dim",
         )
     )
+    render_degraded(out, result)
+    _render_facets(out, result)
+
+
+def render_degraded(out: Console, result: dict[str, Any]) -> None:
+    """That only words were searched is said: other words for the same were not."""
+    if result.get("degraded"):
+        out.print("[yellow]Only words were searched, not meanings:[/] ", end="")
+        out.print(result["degraded"], markup=False)
+
+
+def _render_facets(out: Console, result: dict[str, Any]) -> None:
+    from rich.text import Text
+
+    facets: dict[str, list[dict[str, Any]]] = result.get("facets") or {}
+    for name, values in facets.items():
+        if values:
+            line = Text(f"{name:<17}", style="bold")
+            line.append("  ".join(f"{it['label']} ({it['count']})" for it in values[:_SHOWN]))
+            out.print(line)
+    if result.get("facets_are_of") == "candidates":
+        out.print(Text("Counted over the most promising results only.", style="dim"))
 
 
 def _join(words: list[str]) -> str:

@@ -36,8 +36,9 @@ def register(app: typer.Typer) -> None:
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Show how the worker is, what waits to be indexed, and how large the memory is."""
+    """Show how the worker is, what waits to be indexed, what finds meanings, and how large the memory is."""
     from claude_mem.adapters.sqlite.waiting import waiting
+    from claude_mem.app.meanings import meanings
     from claude_mem.worker import status as worker_status
     from claude_mem.worker.diagnosis import diagnose
     from claude_mem.worker.layout import Layout
@@ -52,6 +53,8 @@ def status(
         pending = waiting(files.inbox)
     data: dict[str, Any] = {"ok": not down, **found.as_dict(), "inbox_pending": pending}
     data["problem"] = _as_dict(problem)
+    meaning = meanings(settings, found.health)
+    data["search_by_meaning"] = meaning.as_dict()
     data["hooks"] = installed_hooks(settings.home)
     data["plugin"] = plugin_state(settings.home)
     emit(data, lambda out: _render(out, found, data, problem), as_json)
@@ -130,6 +133,7 @@ def _render(out: Console, found: Status, data: dict[str, Any], problem: Problem 
     rows.append(("Capture", _capture(found)))
     rows += [("Hooks", text) for text in _hook_texts(data, found.home)]
     rows.append(("Waiting", _waiting_text(found, data["inbox_pending"])))
+    rows.append(("Meaning", meaning_text(data["search_by_meaning"])))
     rows.append(("Database", _database_text(found)))
     if found.last_error is not None:
         at = str(found.last_error.get("timestamp", ""))[:19].replace("T", " ")
@@ -182,6 +186,27 @@ def _waiting_text(found: Status, pending: int | None) -> str:
     count = found.spool.rejected
     rejected = f", [yellow]{count} rejected[/] (spool/rejected.jsonl)" if count else ""
     return f"inbox {inbox}, spool {spool}{refused}{rejected}"
+
+
+def meaning_text(found: dict[str, Any]) -> str:
+    """Search by meaning in a line: what makes vectors, and how much has some."""
+    if found["state"] == "off":
+        return "off (embedding_provider): search finds words"
+    at = f" at {found['endpoint']}" if found["endpoint"] else ""
+    kind = f" in {found['precision']}" if found["precision"] else ""
+    text = _plain(f"{found['model']}{kind}{at}")
+    if found["state"] == "no_model":
+        text = f"[yellow]{_plain(found['reason'])}[/]; search finds words meanwhile"
+    if not found["total"]:
+        return text
+    text += f"; {found['embedded']:,} of {found['total']:,} memories embedded"
+    if found["waiting"]:
+        text += f", {found['waiting']:,} wait"
+        if found["replacing"]:
+            text += _plain(f", after a change of model ({', '.join(found['replacing'])} before)")
+        if found["reason"] and found["state"] != "no_model":
+            text += f": [yellow]{_plain(found['reason'])}[/]"
+    return text
 
 
 def _database_text(found: Status) -> str:

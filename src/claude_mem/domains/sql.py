@@ -3,7 +3,7 @@
 Lowest of the domains. In Python ids and documents' texts are `str`, moments are integer milliseconds, JSON is plain
 values, whatever the engine; on SQLite each of them goes in as it is, because that is the hot path. What a repository
 writes differently for an engine is here and nowhere else: the column types, `insert_many`, `insert_new`, `upsert`,
-`beyond`, and `hold`.
+`beyond`, `among`, `given`, `PerEngine` and `hold`.
 """
 
 from __future__ import annotations
@@ -140,11 +140,15 @@ _inserts: dict[tuple[str, str, bool], tuple[str, tuple[Processor | None, ...]]] 
 def insert_many(tx: Any, table: sa.Table, rows: Sequence[tuple[Any, ...]]) -> None:
     """Insert `rows`, each a tuple in the order of the table's columns. The hot path of recording.
 
-    The statement is compiled once a dialect; only columns whose type needs it are converted.
+    The statement is compiled once a dialect; only columns whose type needs it are converted. PostgreSQL is given all
+    rows as one document: a statement a row costs it and the driver twice as much.
     """
     if not rows:
         return
     connection: Connection = tx
+    if connection.dialect.name == "postgresql":
+        _insert_document(connection, table, rows)
+        return
     sql, processors = _compiled_insert(connection.dialect, table)
     active = [(index, process) for index, process in enumerate(processors) if process]
     if not active:
@@ -178,6 +182,60 @@ def _into(dialect: Dialect, column_type: TypeEngine[Any]) -> Processor | None:
     return found.bind_processor(dialect)
 
 
+_documents: dict[str, tuple[str, tuple[str, ...], tuple[tuple[int, Processor], ...]]] = {}
+_ROWS_AT_ONCE = 500  # so that a document stays far below what one value may hold
+
+
+def _insert_document(
+    connection: Connection, table: sa.Table, rows: Sequence[tuple[Any, ...]]
+) -> None:
+    sql, names, active = _document_insert(connection.dialect, table)
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        records = []
+        for row in rows[start : start + _ROWS_AT_ONCE]:
+            values = list(row)
+            for index, process in active:
+                values[index] = process(values[index])
+            records.append(dict(zip(names, values, strict=True)))
+        connection.exec_driver_sql(sql, (orjson.dumps(records).decode(),))
+
+
+def _document_insert(
+    dialect: Dialect, table: sa.Table
+) -> tuple[str, tuple[str, ...], tuple[tuple[int, Processor], ...]]:
+    found = _documents.get(table.name)
+    if found is None:
+        names = tuple(str(column.name) for column in table.columns)
+        listed = ", ".join(names)
+        sql = (
+            f"INSERT INTO {table.name} ({listed}) SELECT {listed}"  # noqa: S608 - names of our own tables
+            f" FROM json_populate_recordset(NULL::{table.name}, %s::json)"
+        )
+        processors = [_into_document(dialect, column.type) for column in table.columns]
+        active = tuple((index, process) for index, process in enumerate(processors) if process)
+        found = _documents[table.name] = (sql, names, active)
+    return found
+
+
+def _into_document(dialect: Dialect, column_type: TypeEngine[Any]) -> Processor | None:
+    """How a value goes into a document of rows: as in a statement, but for what is JSON already, and for bytes."""
+    found = column_type.dialect_impl(dialect)
+    if isinstance(found, _Document):
+        return _fragment
+    if isinstance(found, sa.LargeBinary):
+        return _hexadecimal
+    return _into(dialect, column_type)
+
+
+def _fragment(value: Any) -> Any:
+    text = _document(value)
+    return None if text is None else orjson.Fragment(text)
+
+
+def _hexadecimal(value: bytes | None) -> str | None:
+    return None if value is None else f"\\x{value.hex()}"
+
+
 def insert_new(tx: Any, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> int:
     """Insert those rows that no unique key of the table has already; how many were inserted.
 
@@ -185,7 +243,10 @@ def insert_new(tx: Any, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> i
     """
     if not rows:
         return 0
-    return int(tx.execute(_insert(tx, table).on_conflict_do_nothing(), list(rows)).rowcount)
+    statement = _insert(tx, table).on_conflict_do_nothing()
+    # Without the option the count of an INSERT is forgotten with its cursor, on PostgreSQL.
+    counting = {"preserve_rowcount": True}
+    return int(tx.execute(statement, list(rows), execution_options=counting).rowcount)
 
 
 def upsert(
@@ -221,6 +282,40 @@ def beyond(
     typed = zip(place, columns, strict=True)
     anchor = sa.tuple_(*(sa.literal(value, column.type) for value, column in typed))
     return row < anchor if earlier else row > anchor
+
+
+def among(tx: Any, column: sa.Column[Any], values: Sequence[Any]) -> Any:
+    """Rows whose `column` is one of `values`: one array on PostgreSQL, where a parameter each is dear."""
+    if tx.dialect.name != "postgresql":
+        return column.in_(values)
+    listed: Any = postgresql.ARRAY(column.type)
+    return column == sa.any_(sa.bindparam(None, list(values), type_=listed))
+
+
+def given(dialect: str, column: sa.Column[Any], name: str) -> Any:
+    """Rows whose `column` is one of what is given as `name`: for statements that are made once an engine.
+
+    On PostgreSQL that is one array, so that the statement is the same however many there are, and is planned once.
+    """
+    if dialect != "postgresql":
+        return column.in_(sa.bindparam(name, expanding=True))
+    listed: Any = postgresql.ARRAY(column.type)
+    return column == sa.any_(sa.bindparam(name, type_=listed))
+
+
+class PerEngine:
+    """A statement that is written for each engine, and made once: putting one together costs more than running it."""
+
+    def __init__(self, make: Callable[[str], Any]) -> None:
+        self._make = make
+        self._made: dict[str, Any] = {}
+
+    def of(self, tx: Any) -> Any:
+        """The statement of the transaction's engine."""
+        dialect: str = tx.dialect.name
+        if dialect not in self._made:
+            self._made[dialect] = self._make(dialect)
+        return self._made[dialect]
 
 
 _HOLD = sa.text(

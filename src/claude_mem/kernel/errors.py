@@ -4,6 +4,7 @@
       AuthMissing, AuthInvalid          401
       Forbidden                         403
       NotFound                          404
+      Conflict                          409   (what is there already stands against it)
       Invalid                           400   (which field, what is wrong)
       TooLarge                          413
       RateLimited                       429   (retry_after)
@@ -64,6 +65,13 @@ class Forbidden(MemError):  # noqa: N818
 class NotFound(MemError):  # noqa: N818
     code = "RESOURCE_NOT_FOUND"
     status = 404
+
+
+class Conflict(MemError):  # noqa: N818
+    """What is there already stands against it: a name that is taken, a last administrator."""
+
+    code = "CONFLICT"
+    status = 409
 
 
 class Invalid(MemError):  # noqa: N818

@@ -13,6 +13,7 @@ import re
 import time
 
 _UUID7 = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _VERSION = 0x7 << 76
 _VARIANT = 0b10 << 62
 _MASK_A = 0xFFF << 64
@@ -40,6 +41,16 @@ def deterministic_id(epoch_ms: int, key: str) -> str:
     """The UUIDv7 that always belongs to (`epoch_ms`, `key`): importing twice makes the same ids."""
     digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
     return _compose(epoch_ms, int.from_bytes(digest[:16], "big"))
+
+
+def first_id(epoch_ms: int) -> str:
+    """The least UUIDv7 of a moment: all ids made from then on come after it."""
+    return _compose(epoch_ms, 0)
+
+
+def is_uuid(text: str) -> bool:
+    """Whether `text` is a UUID of any version in canonical lower-case form."""
+    return _UUID.fullmatch(text) is not None
 
 
 def is_id(text: str) -> bool:

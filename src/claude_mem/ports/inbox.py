@@ -36,6 +36,7 @@ class DeadLetter:
     reason: str
     at: int
     body: bytes
+    position: int = 0  # tells it from one of the same event that was put aside later
 
 
 class Inbox(Protocol):
@@ -62,6 +63,21 @@ class Inbox(Protocol):
 
     async def dead_letters(self, scope: Scope, limit: int) -> list[DeadLetter]:
         """The newest dead letters of the scope's enterprise."""
+        ...
+
+    async def return_dead_letter(self, letter: DeadLetter, body: bytes) -> None:
+        """Put its event back among those that wait, as `body`, and let the letter go.
+
+        A crash in between leaves both, never neither; what is put aside again meanwhile stays.
+        """
+        ...
+
+    async def count_dead_letters(self, scope: Scope) -> int:
+        """How many dead letters the scope's enterprise has."""
+        ...
+
+    async def waiting(self, scope: Scope) -> int:
+        """How many entries of the scope's enterprise wait."""
         ...
 
     async def drop_dead_letters(self, scope: Scope, event_ids: Sequence[str]) -> int:

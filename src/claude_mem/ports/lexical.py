@@ -36,7 +36,8 @@ class LexicalPlan:
 
     `words` are optional: tokens, or beginnings of tokens where they end in `*`. Every phrase
     (consecutive tokens of one field) is required, every one of `excluded` forbidden (phrases; a
-    single token may be a beginning). Of every group of `labels` one is required. `documents` is how
+    single token may be a beginning). Of every group of `labels` one is required; a label that ends in
+    `*` is the beginning of one, for `newest` alone. `documents` is how
     many the enterprise has, `first` and `last` the span of their numbers, `shared` whether other
     enterprises have documents too.
     """
@@ -84,4 +85,10 @@ class LexicalIndex(Protocol):
 
     def candidates(self, scope: Scope, tx: Tx, plan: LexicalPlan) -> Candidates:
         """Find candidates at a cost that does not grow with the frequency of the words."""
+        ...
+
+    def newest(self, scope: Scope, tx: Tx, plan: LexicalPlan) -> tuple[int, ...]:
+        """The newest documents, at most the plan's limit, that have one of the words (where there are any) and what
+        else the plan requires; newest first. One question, nothing is counted.
+        """
         ...

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
 import httpx
 
 from claude_mem.sdk.errors import API, ApiError, NotReachable
+from claude_mem.sdk.organisation import Organisation
+from claude_mem.sdk.stream import Event, EventStream
 
 _LONG_QUERY = 1_000  # characters: percent-encoded, a longer one may not fit into an address
+_SILENCE_S = 45.0  # on a live stream: three heartbeats
 
-__all__ = ["API", "ApiError", "Client", "NotReachable", "Receipt"]
+__all__ = ["API", "ApiError", "Client", "Event", "EventStream", "NotReachable", "Receipt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +29,29 @@ class Receipt:
 
 
 class Client:
-    """`base_url` without the API root (`http://127.0.0.1:37700`); `socket`: go through a Unix socket instead."""
+    """`base_url` without the API root (`http://127.0.0.1:37700`); `socket`: go through a Unix socket instead.
+
+    `trust_env`: heed the environment's proxies and certificates, which a server elsewhere may need.
+    """
 
     def __init__(
-        self, base_url: str, token: str, *, socket: str | None = None, timeout: float = 30.0
+        self,
+        base_url: str,
+        token: str,
+        *,
+        socket: str | None = None,
+        timeout: float = 30.0,
+        trust_env: bool = False,
     ) -> None:
         self.base_url = base_url
+        self.organisation = Organisation(self)
         self._http = httpx.Client(
             base_url=base_url,
             headers={"Authorization": f"Bearer {token}"},
             timeout=timeout,
             transport=httpx.HTTPTransport(uds=socket) if socket else None,
-            trust_env=False,  # a proxy has no business between a person and their own machine
+            # A proxy has no business between a person and their own machine.
+            trust_env=trust_env,
         )
 
     def __enter__(self) -> Self:
@@ -64,6 +79,16 @@ class Client:
         if len(q) > _LONG_QUERY:
             return self.request("POST", "/search", json={"q": q, **wanted})
         return self.request("GET", "/search", params={"q": q, **wanted})
+
+    def suggest(self, q: str, **options: Any) -> dict[str, Any]:
+        """What a query may become; `options` are the endpoint's parameters (None is left out)."""
+        wanted = {name: value for name, value in options.items() if value is not None}
+        return self.request("GET", "/search/suggest", params={"q": q, **wanted})
+
+    def similar(self, **asked: Any) -> dict[str, Any]:
+        """Cases like a `text`, or like the `type` and `id` of something remembered; None is left out."""
+        wanted = {name: value for name, value in asked.items() if value is not None}
+        return self.request("POST", "/search/similar", json=wanted)
 
     def forget(
         self, what: str, *, entity_id: str | None = None, project: str | None = None
@@ -94,6 +119,41 @@ class Client:
                 for line in answer.iter_lines():
                     if line:
                         yield line.encode()
+        except httpx.TransportError as error:
+            raise NotReachable(f"{self.base_url} does not answer: {error}") from error
+
+    def stream(
+        self,
+        *,
+        types: Sequence[str] = (),
+        last_event_id: str | None = None,
+        patience: float | None = None,
+    ) -> EventStream:
+        """What happens, as it happens: an iterator without end that comes back by itself when the stream is lost.
+
+        `types`: only these; `last_event_id`: go on after that event; `patience`: seconds without a stream after which
+        NotReachable is raised, None for never.
+        """
+        return EventStream(
+            lambda last: self.open_stream(types, last),
+            last_event_id=last_event_id,
+            patience=patience,
+        )
+
+    @contextmanager
+    def open_stream(self, types: Sequence[str], last: str | None) -> Iterator[Iterator[bytes]]:
+        """One connection to the live stream, as bytes. Raises ApiError or NotReachable."""
+        headers = {"Last-Event-ID": last} if last else {}
+        params = {"types": ",".join(types)} if types else {}
+        timeout = httpx.Timeout(self._http.timeout.connect, read=_SILENCE_S)
+        try:
+            with self._http.stream(
+                "GET", f"{API}/stream/events", params=params, headers=headers, timeout=timeout
+            ) as answer:
+                if answer.status_code != 200:
+                    answer.read()
+                    raise _api_error(answer)
+                yield answer.iter_bytes()
         except httpx.TransportError as error:
             raise NotReachable(f"{self.base_url} does not answer: {error}") from error
 

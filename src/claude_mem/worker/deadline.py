@@ -1,7 +1,9 @@
-"""The server's HTTP protocol with a deadline for a request's head.
+"""The server's HTTP protocol with a deadline for a request's head, and a way to cut a connection off.
 
 Owns that one timer: a connection that is opened and says nothing, or half a head, is closed instead
 of being kept for good. Never cuts a body short: a slow sender of one is known, and has been let in.
+An application that sends without end may cut off who does not take it (the ASGI extension
+`claude_mem.abort`); closing would wait until all was taken.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ class DeadlineProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is there."""
         self._stop_waiting()
+        self.scope["extensions"] = {"claude_mem.abort": self.transport.abort}  # type: ignore[dict-item]
         super().on_headers_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:

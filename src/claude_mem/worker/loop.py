@@ -36,10 +36,13 @@ _GATHER_BELOW = 200
 _GATHER_S = 0.05
 _LONGEST_ANSWER_S = 0.25
 _LEASE_MS = 60_000
+_PROLONG_EVERY_S = 15.0
 _BACKOFF_S = 2.0
 _LONGEST_BACKOFF_S = 15.0  # a disk that was freed should not be waited for longer
 _JOB_BACKOFF_MS = 5_000
 _JOBS_AT_ONCE = 4  # so that a slow one does not hold up the others
+# A process that is killed, whoever by, leaves its jobs claimed. After so many of those a job is taken to end them.
+_MOST_CLAIMS = 20
 _LONGEST_S = (
     300.0  # a job that takes longer has failed; a long catch-up keeps its progress and goes on
 )
@@ -81,9 +84,10 @@ class Work:
     queue: Queue
     handlers: dict[str, JobHandler]
     maintain: Callable[[], Awaitable[None]]
-    spool: Path
-    scope: Scope
+    scope: Scope  # whose spool it is, and who claims
     answered: Callable[[], Awaitable[object]]  # returns when no agent waits for its context
+    spool: Path | None = None  # where hooks of this machine leave what nobody took
+    job_added: Callable[[float], Awaitable[None]] = asyncio.sleep  # or after so many seconds
 
 
 def pause_after(part: str, error: Exception) -> float:
@@ -108,21 +112,23 @@ class Loop:
         self._running: dict[str, asyncio.Task[None]] = {}  # by the job's id
         self._at_spool = asyncio.Lock()
         self._passed_over = False
+        self._prolong_at = 0.0
         self.health = Health()
 
     def start(self) -> None:
         """Begin; needs a running event loop."""
         parts: dict[str, Callable[[], Awaitable[float]]] = {
             "inbox": self._drain,
-            "spool": self._take_spool,
             "jobs": self._run_jobs,
             "maintenance": self._maintain,
         }
+        if self._work.spool is not None:
+            parts["spool"] = self._take_spool
         for name, step in parts.items():
             self._tasks.append(asyncio.create_task(self._forever(name, step), name=name))
 
     async def stop(self, seconds: float) -> int:
-        """End the loops, then drain what is left for at most `seconds`; returns what still waits."""
+        """End the loops, then drain what is left for at most `seconds`; what still waits, 0 where nobody can say."""
         self._stopping.set()
         for tasks in (self._tasks, list(self._running.values())):
             for task in tasks:
@@ -132,9 +138,12 @@ class Loop:
         try:
             while time.monotonic() < deadline and (await self._work.capture.drain()).events:
                 pass
-        except Unavailable as error:
+            return await self._work.inbox.pending()
+        except (
+            Unavailable
+        ) as error:  # an engine that is away must not keep the rest from being closed
             _log.warning("drain.unfinished", reason=error.message)
-        return await self._work.inbox.pending()
+        return 0
 
     async def _forever(self, name: str, step: Callable[[], Awaitable[float]]) -> None:
         while not self._stopping.is_set():
@@ -172,6 +181,7 @@ class Loop:
             ):  # of something forgotten: it is not to wait in a log until the next maintenance
                 self._passed_over = False
                 await self._work.inbox.maintain()
+            self.health.mend("inbox")  # all went well: not to be known only after the wait
             await self._work.inbox.wait(5.0)
         return 0.0
 
@@ -192,6 +202,8 @@ class Loop:
         return self._work.capture.calls - calls > max(now - at, 0.01) * _BURST_CALLS_PER_S
 
     async def _take_spool(self) -> float:
+        if self._work.spool is None:
+            return _SPOOL_EVERY_S
         async with self._at_spool:  # one reads and deletes a file
             report = await take_spool(self._work.capture, self._work.scope, self._work.spool)
         if report.files:
@@ -209,11 +221,16 @@ class Loop:
                 self._running.values(), timeout=_JOBS_EVERY_S, return_when=asyncio.FIRST_COMPLETED
             )
         ended = self._reap()
-        return 0.0 if jobs or ended else _JOBS_EVERY_S
+        if not jobs and not ended and not self._running:
+            await self._work.job_added(_JOBS_EVERY_S)
+        return 0.0 if jobs or ended or not self._running else _JOBS_EVERY_S
 
     async def _claim(self, free: int) -> list[Job]:
-        if free <= 0:
+        """What is to be run next. Asked with no slot free too, before leases end: that prolongs those of what runs."""
+        now = time.monotonic()
+        if free <= 0 and now < self._prolong_at:
             return []
+        self._prolong_at = now + _PROLONG_EVERY_S
         busy = list(self._running)
         return await self._work.database.write(
             self._work.scope,
@@ -222,7 +239,7 @@ class Loop:
                 worker=self._worker_id,
                 now=now_ms(),
                 lease_ms=_LEASE_MS,
-                limit=free,
+                limit=max(free, 0),
                 busy=busy,
             ),
         )
@@ -239,6 +256,10 @@ class Loop:
 
     async def _run_job(self, job: Job) -> None:
         scope = Scope(job.enterprise_id, self._work.scope.user_id, frozenset({"events:write"}))
+        if job.attempt > max(_MOST_CLAIMS, job.max_attempts):
+            ended = RuntimeError(f"each of {job.attempt - 1} processes that ran it ended meanwhile")
+            await self._fail_job(scope, job, ended)
+            return
         try:
             async with asyncio.timeout(_LONGEST_BY_KIND_S.get(job.kind, _LONGEST_S)):
                 await self._work.handlers[job.kind](scope, job)

@@ -450,14 +450,14 @@ async def test_an_index_made_anew_finds_the_same(mem: Memory) -> None:
     search = mem.system.parts.state["search"]
     queries = [Query("invoice total"), Query("a.py"), Query("invoice", Filters(tag="money"))]
     before = [
-        [(h.ref, round(h.relevance, 9)) for h in (await search.search(SCOPE, q)).hits]
+        [(h.ref, round(h.relevance, 9)) for h in (await search.search(SCOPE, q, T0)).hits]
         for q in queries
     ]
     count = await mem.database.write(
         SCOPE, lambda tx: mem.indexing.rebuild(SCOPE, tx, reindex.entries(SCOPE, tx))
     )
     at_once = [
-        [(h.ref, round(h.relevance, 9)) for h in (await search.search(SCOPE, q)).hits]
+        [(h.ref, round(h.relevance, 9)) for h in (await search.search(SCOPE, q, T0)).hits]
         for q in queries
     ]
     assert count == 4
@@ -468,7 +468,7 @@ async def test_an_index_made_anew_finds_the_same(mem: Memory) -> None:
     job = Job(SCOPE.enterprise_id, "j", "index.rebuild", "all", {}, 1, 3)
     await RebuildIndex(mem.database, mem.indexing).run(SCOPE, job)
     in_steps = [
-        [(h.ref, round(h.relevance, 9)) for h in (await search.search(SCOPE, q)).hits]
+        [(h.ref, round(h.relevance, 9)) for h in (await search.search(SCOPE, q, T0)).hits]
         for q in queries
     ]
     assert before == in_steps

@@ -69,13 +69,13 @@ async def test_large_lines_are_handed_in_by_bytes_off_the_event_loop(
     monkeypatch.setattr(spooled.capture, "accept_valid", noted)
     entry, loop_thread = spooled.capture._entry, []
 
-    def watched(event: Any) -> Any:
+    def watched(scope: Any, event: Any) -> Any:
         try:
             asyncio.get_running_loop()
             loop_thread.append(event)
         except RuntimeError:
             pass  # another thread: as it should be
-        return entry(event)
+        return entry(scope, event)
 
     monkeypatch.setattr(spooled.capture, "_entry", watched)
     assert (await spooled.take()).events == 30

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -53,14 +54,31 @@ def test_of_two_the_lesser_goes_where_the_better_says_it_all() -> None:
 def test_a_rendered_context_is_read_as_it_was_saved(tmp_path: Path) -> None:
     files = RenderedFiles(tmp_path)
     record = {"place": PLACE, "project_id": "p", "text": "words", "units": [["fact", "i", "u"]]}
-    assert files.load(PLACE) is None
-    files.save(record, files.generation)
-    assert files.load(PLACE) == {"v": 1, **record}
-    assert files.load(PLACE + "/sub") is None
+    assert files.load(SCOPE, PLACE) is None
+    files.save(SCOPE, record, files.generation)
+    assert files.load(SCOPE, PLACE) == {"v": 1, **record}
+    assert files.load(SCOPE, PLACE + "/sub") is None
     path = next((tmp_path / "context").glob("*.json"))
     for spoilt in ("", "[]", "{}", json.dumps(record | {"v": 1, "text": ""})):
         path.write_text(spoilt)
-        assert files.load(PLACE) is None
+        assert files.load(SCOPE, PLACE) is None
+
+
+def test_a_folder_that_two_enterprises_have_is_told_to_its_own_only(tmp_path: Path) -> None:
+    """`/app` in a container is many people's."""
+    files, other = RenderedFiles(tmp_path), replace(SCOPE, enterprise_id=new_id())
+    record = {"place": PLACE, "project_id": "p", "text": "words", "units": [["fact", "i", "u"]]}
+    files.save(other, record, files.generation)
+    assert files.load(SCOPE, PLACE) is None
+    files.save(SCOPE, record, files.generation)
+    assert files.load(SCOPE, PLACE) is not None
+    assert files.load(other, PLACE) is None
+    assert list(files.places(SCOPE, "p")) == [PLACE]
+    assert list(files.places(other, "p")) == []
+    note = tmp_path / "context" / f"{sha256(b's').hexdigest()[:32]}.given"
+    note.write_text(json.dumps({"session": "s", "units": [["fact", "i", "u"]]}))
+    assert list(files.given(other, "s")) == []
+    assert list(files.given(SCOPE, "s")) == [["fact", "i", "u"]]
 
 
 def hook_context(system: System) -> HookContext:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from claude_mem.domains.intelligence.digest import is_rule
+from claude_mem.domains.intelligence.findings import findings_of
 from claude_mem.domains.intelligence.outcomes import programs
 from claude_mem.domains.intelligence.scoring import Sentence, decides, score
 from claude_mem.domains.intelligence.sentences import split
@@ -107,6 +108,55 @@ def test_what_an_assistant_says_is_so_is_no_decision(text: str) -> None:
 )
 def test_what_somebody_chose_is_a_decision(text: str) -> None:
     assert said(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Agreed, now run the tests.", "Agreed. Show me the migration", "Agreed!", "agreed; next file"],
+)
+def test_assent_by_itself_decides_nothing(text: str) -> None:
+    assert not said(text, "user")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Agreed: cents as whole numbers.",
+        "Agreed on the queue for all mails.",
+        "Agreed, we'll use the queue for all mails.",
+        "We agreed, after the outage, on two replicas.",
+    ],
+)
+def test_assent_with_what_is_agreed_is_a_decision(text: str) -> None:
+    assert said(text, "user")
+
+
+def lessons(text: str) -> list[str]:
+    sentence = Sentence(text, "assistant", EntityRef("prompt", "1"), 0, 1, False, False, False)
+    return [found.description for found in findings_of([], score([sentence]), [])]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "We learned that the provider sends every event twice on Mondays.",
+        "Learned the hard way: the pool is emptied by one long migration.",
+        "Learned: a lock per slot is enough for all the bookings.",
+    ],
+)
+def test_what_was_learned_is_a_learning(text: str) -> None:
+    assert lessons(text) == [text]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Learned about the layout of the folders, next come the tests.",
+        "The customers learned of it from the status page yesterday.",
+    ],
+)
+def test_that_something_was_learned_is_none(text: str) -> None:
+    assert lessons(text) == []
 
 
 def test_a_person_rejects_without_saying_who() -> None:

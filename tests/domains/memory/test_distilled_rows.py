@@ -124,6 +124,16 @@ async def test_what_it_covers_may_move_without_a_version(rows: Rows) -> None:
     )
 
 
+async def test_those_of_some_sessions_are_what_each_by_itself_is(rows: Rows) -> None:
+    ids = [row["id"] for row in rows.sessions]
+    assert await rows.do(lambda s, tx: memory.summaries_of(s, tx, ids)) == {}
+    await rows.do(lambda s, tx: memory.save_summary(s, tx, rows.summary(1)))
+    single = await rows.do(lambda s, tx: memory.summary_of(s, tx, ids[1]))
+    assert await rows.do(lambda s, tx: memory.summaries_of(s, tx, ids)) == {ids[1]: single}
+    assert await rows.do(lambda s, tx: memory.summaries_of(s, tx, [])) == {}
+    assert await rows.do(lambda s, tx: memory.summaries_of(s, tx, ids), THEIRS) == {}
+
+
 async def test_the_latest_come_first_and_by_project(rows: Rows) -> None:
     for number in (1, 0):
         await rows.do(lambda s, tx, n=number: memory.save_summary(s, tx, rows.summary(n)))

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_mem.domains.retrieval.ranking import (
+    FOR_FUSION,
     K1,
     TITLE_WEIGHT,
     CorpusStatistics,
@@ -94,3 +95,24 @@ def test_relevance_is_in_zero_to_one(
         field(" ".join(title)), Field(pack(" ".join([*body, *frequencies])), len(body))
     )
     assert more >= found
+
+
+def test_for_fusion_of_two_short_texts_the_shorter_is_not_the_better_and_long_ones_lose() -> None:
+    statistics = CorpusStatistics(documents=100, average_title=4.0, average_body=80.0)
+    scorer = Scorer(statistics, {"jwt": 9}, FOR_FUSION)
+    short, longer = field("jwt a"), field("jwt " + "a " * 59)
+    long = field("jwt " + "a " * 159)
+    assert scorer.relevance(NOTHING, short) == scorer.relevance(NOTHING, longer)
+    assert scorer.relevance(NOTHING, long) == pytest.approx(0.5 / (K1 + 0.5))
+    assert scorer.relevance(NOTHING, longer) == pytest.approx((80 / 60) / (K1 + 80 / 60))
+
+
+def test_for_fusion_a_long_title_says_as_much_as_a_short_one() -> None:
+    scorer = Scorer(STATISTICS, {"jwt": 9}, FOR_FUSION)
+    short = scorer.relevance(field("jwt"), NOTHING)
+    assert short == scorer.relevance(field("jwt a b c d"), NOTHING)
+    assert short == pytest.approx(TITLE_WEIGHT / (K1 + TITLE_WEIGHT))
+
+
+def test_for_fusion_an_empty_document_is_worth_nothing_and_raises_nothing() -> None:
+    assert Scorer(STATISTICS, {"jwt": 9}, FOR_FUSION).relevance(NOTHING, NOTHING) == 0.0

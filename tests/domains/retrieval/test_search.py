@@ -198,7 +198,8 @@ async def test_better_matches_come_first_with_reasons(store: Memory) -> None:
     best = found.hits[0]
     assert best.matched_fields == ("title", "content")
     assert {word for word, _ in best.shares} == {"token", "refresh"}
-    assert sum(share for _, share in best.shares) == pytest.approx(best.relevance)
+    assert sum(share for _, share in best.reasons) == pytest.approx(best.relevance)
+    assert best.reasons[0][0] == "lexical"
     assert best.highlights == ("the <mark>refresh</mark> of the <mark>token</mark> failed",)
     assert best.project == "ledger"
     relevances = [hit.relevance for hit in found.hits]

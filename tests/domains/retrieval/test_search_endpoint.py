@@ -118,9 +118,14 @@ async def test_the_shape_of_an_answer(database: SqliteDatabase) -> None:
         "total_results": 1,
         "total_is_estimate": False,
         "terms": {"used": ["expir", "token"], "dropped": ["the"]},
+        "facets": None,
+        "facets_are_of": None,
+        "degraded": None,
     }
     assert 0 < result.pop("relevance_score") <= 1
     assert {reason["term"] for reason in result.pop("why")} == {"expir", "token"}
+    parts = {part["part"]: part["share"] for part in result.pop("explain")}
+    assert parts["lexical"] > parts["importance"] > 0
     assert result == {
         "id": ENTITY,
         "type": "observation",

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_mem.domains.retrieval import analysis
-from claude_mem.domains.retrieval.terms import EMPTY, Needle, pack
+from claude_mem.domains.retrieval.terms import EMPTY, Needle, Needles, pack
 
 WORDS = ["a", "auth", "author", "auth/jwt.ts", "get", "getuser", "h", "i", "t", "tt", "z", "é", "7", "_x", "数据库", "库", "ไทย"]  # fmt: skip
 
@@ -40,11 +40,26 @@ def test_counts_are_those_of_the_text(words: list[str], wanted: str, long: bool)
     assert Needle(wanted).count(pack(text)) == counted(text, wanted)
 
 
+@given(
+    st.lists(st.sampled_from(WORDS), max_size=60),
+    st.lists(st.sampled_from([*WORDS, "aut", "au*", "auth*", "数据", "zz", "zz*", "é*", "ti"])),
+    st.booleans(),
+)
+def test_several_are_counted_as_each_by_itself(
+    words: list[str], wanted: list[str], long: bool
+) -> None:
+    filler = [f"{letter}{n}q" for letter in "abcdefghijklmnopqrstuvwxyz_7é" for n in range(8)]
+    packed = pack(" ".join([*words * 30, *filler] if long else words))
+    needles = [Needle(word) for word in wanted]
+    assert Needles(needles).counts(packed) == [needle.count(packed) for needle in needles]
+
+
 def test_counts_beyond_a_letter() -> None:
     for count in (1, 25, 26, 27, 675, 676, 20_000):
         packed = pack("token " * count + "tokens tok")
         assert Needle("token").count(packed) == count
         assert Needle("tok*").count(packed) == count + 2
+        assert Needles([Needle("token"), Needle("tok*")]).counts(packed) == [count, count + 2]
 
 
 def test_a_word_at_the_border_of_each_range_is_found() -> None:

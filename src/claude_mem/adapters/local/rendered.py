@@ -18,15 +18,21 @@ from typing import Any
 
 from claude_mem.hook.home import make_private_folder
 from claude_mem.hook.optout import is_opted_out
+from claude_mem.kernel.scope import LOCAL_ENTERPRISE, Scope
 
 FORMAT = 1
 _LARGEST = 256 << 10  # bytes of a note that are read
 
 
 class RenderedFiles:
-    """Implements `context.model.Rendered` on a data folder."""
+    """Implements `context.model.Rendered` on a data folder, which is one enterprise's.
 
-    def __init__(self, home: Path) -> None:
+    Files are named for places, and two enterprises may have the same folder: `/app` in a container. So of another
+    enterprise than the folder's nothing is kept, and nothing told to it.
+    """
+
+    def __init__(self, home: Path, enterprise_id: str = LOCAL_ENTERPRISE) -> None:
+        self._enterprise = enterprise_id
         self._folder = home / "context"
         self._lock = threading.Lock()
         self._generation = 0
@@ -36,8 +42,10 @@ class RenderedFiles:
         """See the protocol."""
         return self._generation
 
-    def save(self, record: Mapping[str, Any], generation: int) -> None:
+    def save(self, scope: Scope, record: Mapping[str, Any], generation: int) -> None:
         """See the protocol. Not forced to the disk: it is but a copy of what can be made anew."""
+        if scope.enterprise_id != self._enterprise:
+            return
         body = json.dumps({"v": FORMAT, **record}, ensure_ascii=False).encode("utf-8", "replace")
         with self._lock:
             if generation != self._generation:
@@ -53,8 +61,10 @@ class RenderedFiles:
                 Path(name).unlink(missing_ok=True)
                 raise
 
-    def load(self, place: str) -> Mapping[str, Any] | None:
+    def load(self, scope: Scope, place: str) -> Mapping[str, Any] | None:
         """See the protocol."""
+        if scope.enterprise_id != self._enterprise:
+            return None
         try:
             record = json.loads((self._folder / f"{_digest(place)}.json").read_bytes())
             same = record["v"] == FORMAT and record["place"] == place and record["text"]
@@ -62,9 +72,11 @@ class RenderedFiles:
             return None
         return record if same else None
 
-    def places(self, project_id: str) -> Sequence[str]:
+    def places(self, scope: Scope, project_id: str) -> Sequence[str]:
         """See the protocol."""
-        found = []
+        found: list[str] = []
+        if scope.enterprise_id != self._enterprise:
+            return found
         for path in self._folder.glob("*.json"):
             with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
                 record = json.loads(path.read_bytes())
@@ -80,8 +92,10 @@ class RenderedFiles:
                 for path in list(self._folder.iterdir()):
                     path.unlink(missing_ok=True)
 
-    def given(self, session: str) -> Sequence[Sequence[str]]:
+    def given(self, scope: Scope, session: str) -> Sequence[Sequence[str]]:
         """See the protocol."""
+        if scope.enterprise_id != self._enterprise:
+            return []
         path = self._folder / f"{_digest(session)}.given"
         try:
             if path.stat().st_size > _LARGEST:

@@ -17,6 +17,7 @@ import orjson
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from claude_mem.kernel.errors import MemError, StoreFull, Unavailable
 
@@ -44,6 +45,27 @@ def translate(refused: Refused) -> MemError:
     if refused.code in _NO_ROOM or "no space left" in text:
         return StoreFull(f"the event broker has no room: {text}", retry_after=_FULL_RETRY_AFTER_S)
     return Unavailable(f"the event broker refuses: {text}", retry_after=_RETRY_AFTER_S)
+
+
+class _Client(Client):
+    """The library's, but for two things, both of which would leave somebody waiting for ever.
+
+    Bytes that a lost connection did not take cannot be flushed into it: it tries to, and when that fails its own
+    closing ends half way and nobody is told of the loss. And who waits for room to write can be cancelled.
+    """
+
+    async def _process_op_err(self, e: Exception) -> None:
+        self._pending = []
+        self._pending_data_size = 0
+        await super()._process_op_err(e)
+
+    async def _flush_pending(self, force_flush: bool = False) -> Any:
+        task = asyncio.current_task()
+        before = task.cancelling() if task else 0
+        flushed = await super()._flush_pending(force_flush)
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
+        return flushed
 
 
 class Link:
@@ -83,6 +105,25 @@ class Link:
         """Send without an answer."""
         await self._client.publish(subject, body, headers=headers)
 
+    async def hear(self, subject: str, receive: Callable[[Msg], None]) -> Hearing:
+        """Give `receive` every message of a subject from soon on (see `Hearing.stands`), until told to end."""
+
+        async def on_message(message: Msg) -> None:
+            receive(message)
+
+        return Hearing(self, await self._client.subscribe(subject, cb=on_message))
+
+    async def flush(self) -> None:
+        """Return when the server has seen all that was sent before.
+
+        The client's ping goes past what it still holds back, so that the first one only brings that on its way.
+        """
+        seconds = max(1, int(self._patience))
+        await self._client.flush(seconds)
+        while self._client.pending_data_size:
+            await self._client.flush(seconds)
+        await self._client.flush(seconds)
+
     async def pull(
         self, consumer: str, request: Mapping[str, Any], receive: Callable[[Msg], None]
     ) -> None:
@@ -121,10 +162,28 @@ class Link:
         await self._client.close()
 
 
+class Hearing:
+    """A subscription; it lives no longer than its link."""
+
+    def __init__(self, link: Link, subscription: Subscription) -> None:
+        self.link = link
+        self._subscription = subscription
+
+    async def stands(self) -> None:
+        """Return when the server knows of it: what is published from then on is heard."""
+        await self.link.flush()
+
+    async def end(self) -> None:
+        """Hear no more."""
+        with contextlib.suppress(nats.errors.Error):
+            await self._subscription.unsubscribe()
+
+
 class Connection:
     """A lazy connection. `set_up` runs on every new one before it is used; `patience` limits each call, in seconds.
 
-    `options` go to the NATS client as they are: TLS context, credentials, name.
+    `options` go to the NATS client as they are: TLS context, credentials, name. `on_lost` is told when a connection
+    has ended, whoever ended it.
     """
 
     def __init__(
@@ -134,11 +193,13 @@ class Connection:
         *,
         patience: float,
         options: Mapping[str, Any] | None = None,
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._servers = list(servers)
         self._set_up = set_up
         self._patience = patience
         self._options = dict(options or {})
+        self._told_of_loss = on_lost
         self._link: Link | None = None
         self._closed = False
         self._opening = asyncio.Lock()
@@ -196,7 +257,7 @@ class Connection:
         loop = asyncio.get_running_loop()
         if loop.time() < self._quiet_until:
             raise nats.errors.NoServersError
-        client = Client()
+        client = _Client()
         try:
             await client.connect(
                 self._servers,
@@ -223,6 +284,7 @@ class Connection:
         for limit in self._running:
             if not limit.expired():
                 limit.reschedule(now)
+        self._told_of_loss()
 
 
 def _parse(answer: Msg) -> Any:

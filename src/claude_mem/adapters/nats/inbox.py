@@ -133,8 +133,8 @@ class NatsInbox:
         return [held.pending for held in taken]
 
     async def ack(self, positions: Sequence[int]) -> None:
-        """See the port. When it raises, those the broker did not hear of come again after `ack_wait`."""
-        replies = [held.reply for position in positions if (held := self._held.pop(position, None))]
+        """See the port. When it raises they are still ours, and `take` gives them again: their rows are known then."""
+        replies = [held.reply for position in positions if (held := self._held.get(position))]
         if not replies:
             return
         async with self._connection.used() as link:
@@ -142,6 +142,8 @@ class NatsInbox:
                 await link.tell(reply, b"+ACK")
             # The broker works them off in order: its answer to the last one is its answer to all.
             await link.ask(replies[-1], b"+ACK")
+        for position in positions:
+            self._held.pop(position, None)
 
     async def bury(self, pending: Pending, reason: str, at: int) -> None:
         """See the port. The letter is stored before the entry is let go: a crash between leaves both, never neither."""
@@ -170,6 +172,38 @@ class NatsInbox:
             await link.api(f"CONSUMER.DELETE.{self._dead}.{reader}")
         return newest
 
+    async def return_dead_letter(self, letter: DeadLetter, body: bytes) -> None:
+        """See the port."""
+        scope = Scope(letter.enterprise_id, "", frozenset())
+        await self.append(scope, [Entry(letter.event_id, body)])
+        subject = self._subject("dead", scope, letter.event_id)
+        async with self._connection.used() as link:
+            # Up to this letter and no further: the event may have been put aside again by now.
+            upto = {"filter": subject, "seq": letter.position + 1}
+            await link.api(f"STREAM.PURGE.{self._dead}", upto)
+
+    async def count_dead_letters(self, scope: Scope) -> int:
+        """See the port. Nothing of them is read."""
+        return await self._count_subjects(self._dead, f"{self._subject('dead', scope)}.>")
+
+    async def waiting(self, scope: Scope) -> int:
+        """See the port. Counts those given out to any replica too."""
+        return await self._count_subjects(self._inbox, f"{self._subject('inbox', scope)}.>")
+
+    async def _count_subjects(self, stream: str, subjects: str) -> int:
+        """How many messages a stream has under some subjects: one each."""
+        count, total = 0, 1
+        async with self._connection.used() as link:
+            while count < total:
+                asked = {"subjects_filter": subjects, "offset": count}
+                info = await link.api(f"STREAM.INFO.{stream}", asked)
+                page = info["state"].get("subjects") or {}
+                if not page:
+                    break
+                count += len(page)
+                total = int(info.get("total") or count)
+        return count
+
     async def drop_dead_letters(self, scope: Scope, event_ids: Sequence[str]) -> int:
         """See the port."""
         async with self._connection.used() as link:
@@ -187,7 +221,7 @@ class NatsInbox:
             return await self._count(link)
 
     async def wait(self, seconds: float) -> None:
-        """See the port. Wakes the replica that is to take the entry; while the broker is away it waits all the time."""
+        """See the port. Wakes the replica that is to take the entry; while the broker is away it looks again soon."""
         until = self._now() + seconds
         if any(not held.returned for held in self._held.values()):
             return
@@ -196,7 +230,8 @@ class NatsInbox:
             async with self._connection.used(extra_s=seconds) as link:
                 await link.pull(f"{self._inbox}.{_CONSUMER}", request, self._hold)
         except Unavailable:
-            await asyncio.sleep(max(0.0, until - self._now()))
+            # What came before the broker went may wait there: not for as long as nothing would have come.
+            await asyncio.sleep(min(_LOOK_EVERY_S, max(0.0, until - self._now())))
 
     async def maintain(self) -> None:
         """See the port: the broker removes a file of its store when nothing in it waits any more, and makes it anew."""
@@ -413,7 +448,12 @@ def _letter(message: Msg) -> DeadLetter:
     enterprise_id, event_id = _ids(message)
     said = orjson.loads((message.headers or {}).get(_LETTER, "{}"))
     return DeadLetter(
-        event_id, enterprise_id, unquote(said.get("reason", "")), said.get("at", 0), message.data
+        event_id,
+        enterprise_id,
+        unquote(said.get("reason", "")),
+        said.get("at", 0),
+        message.data,
+        message.metadata.sequence.stream,
     )
 
 

@@ -54,7 +54,9 @@ def make_engine(url: str, connections: int) -> Engine:
             connect_args={"application_name": "claude-mem", "options": options, **_NETWORK},
         )
     except ModuleNotFoundError as error:
-        raise MemError('PostgreSQL needs its driver: pip install "claude-mem[server]"') from error
+        raise MemError(
+            "PostgreSQL needs its driver: install requirements/server.lock beside the program"
+        ) from error
 
 
 def _dump_json(value: object) -> str:

@@ -19,14 +19,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from claude_mem.adapters.postgres.connection import make_engine
 from claude_mem.adapters.postgres.errors import is_collision, is_gone, translate
-from claude_mem.kernel.errors import MemError
-from claude_mem.kernel.scope import Scope
+from claude_mem.kernel.errors import MemError, Unavailable
+from claude_mem.kernel.scope import Scope, nobody
 from claude_mem.ports.database import Tx
 
 T = TypeVar("T")
 TENANT = "app.current_enterprise_id"
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+# What a unit of work set or opened for the session, and not for its transaction, is no business of the next tenant's.
+_CLEAN = "RESET ALL; CLOSE ALL"
+_MIN_READER = "SELECT value::integer FROM schema_info WHERE key = 'min_reader_version'"
 _ATTEMPTS = 5
 _PAUSE = (
     0.01  # seconds before the second attempt; doubles, and is spread so that two do not meet again
@@ -55,6 +58,12 @@ class PostgresDatabase:
         """See the port. Durable means: as `synchronous_commit` of the server says (on its disk, by default)."""
         return await self._hand_in(_begin(_WRITE, scope), work)
 
+    async def min_reader_version(self) -> int:
+        """The oldest program that may use this schema. Raises Unavailable while the server cannot be asked."""
+        return await self.read(
+            nobody(), lambda tx: int(tx.exec_driver_sql(_MIN_READER).scalar_one())
+        )
+
     async def close(self) -> None:
         """See the port."""
         await asyncio.get_running_loop().run_in_executor(None, self._close_now)
@@ -73,7 +82,7 @@ class PostgresDatabase:
                     cause = error.__cause__ or error
                     raise translate(cause) from cause
             except SQLAlchemyError as error:
-                if not is_collision(error) or attempt == _ATTEMPTS:
+                if not is_collision(error, attempt) or attempt == _ATTEMPTS:
                     translated = translate(error)
                     if translated is error:
                         raise
@@ -86,7 +95,7 @@ class PostgresDatabase:
             try:
                 result = work(connection)
                 _check_open(connection)
-                connection.exec_driver_sql("COMMIT")
+                _end(connection, "COMMIT")
             except BaseException:
                 _give_up(connection)
                 raise
@@ -124,7 +133,7 @@ def _begin(how: str, scope: Scope) -> str:
 
 
 def _check_open(connection: Connection) -> None:
-    """Raise MemError unless the transaction can be committed.
+    """Raise MemError unless the transaction can be committed; Unavailable when the connection is gone.
 
     After a failed statement PostgreSQL answers COMMIT with a rollback and no error: a work that swallowed the
     statement's error would be told that it is durable.
@@ -132,6 +141,8 @@ def _check_open(connection: Connection) -> None:
     status = connection.connection.driver_connection.info.transaction_status.name  # type: ignore[union-attr]
     if status == "INERROR":
         raise MemError("a statement of this transaction failed unnoticed: nothing of it was kept")
+    if status == "UNKNOWN":
+        raise Unavailable("the connection to PostgreSQL was lost: it is tried again", retry_after=1)
     if status != "INTRANS":
         raise MemError("a unit of work ended the transaction it was given")
 
@@ -139,6 +150,11 @@ def _check_open(connection: Connection) -> None:
 def _give_up(connection: Connection) -> None:
     """Roll back; a connection that cannot is closed, which does the same."""
     try:
-        connection.exec_driver_sql("ROLLBACK")
+        _end(connection, "ROLLBACK")
     except SQLAlchemyError:
         connection.invalidate()
+
+
+def _end(connection: Connection, how: str) -> None:
+    """End the transaction and leave the connection as it was opened: in one message, which costs no round trip."""
+    connection.exec_driver_sql(f"{how}; {_CLEAN}", execution_options={"no_parameters": True})

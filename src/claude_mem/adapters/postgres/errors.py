@@ -12,6 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from claude_mem.kernel.errors import MemError, StoreFull, Unavailable
 
 _COLLISIONS = {"40001", "40P01"}  # serialization failure, deadlock: nothing of it stayed
+_TWICE = "23505"  # a unique key; where another transaction was faster its row is seen the next time
 _STALE_PLAN = "0A000"  # a prepared statement from before an upgrade changed its table
 _FULL = {"53100", "58030"}  # disk full, I/O error
 _TOO_LONG = {"55P03", "57014"}  # lock not available, cancelled by a time limit
@@ -29,9 +30,14 @@ def state_of(error: BaseException) -> str | None:
     return getattr(original, "sqlstate", None)
 
 
-def is_collision(error: BaseException) -> bool:
-    """Whether the same work may well succeed at once: it lost against another transaction, or met an old plan."""
+def is_collision(error: BaseException, attempt: int = 1) -> bool:
+    """Whether the same work may well succeed at once: it lost against another transaction, or met an old plan.
+
+    A key that is there already at the second attempt was not inserted in between.
+    """
     state = state_of(error)
+    if state == _TWICE:
+        return attempt == 1
     return state in _COLLISIONS or (state == _STALE_PLAN and "cached plan" in str(error))
 
 
@@ -57,7 +63,7 @@ def translate(error: BaseException) -> BaseException:
             "PostgreSQL's disk is full or refuses writes: free some space there, nothing that was acknowledged is lost",
             retry_after=30,
         )
-    if is_collision(error):
+    if state != _TWICE and is_collision(error):
         return Unavailable("the database is busy: the same rows are being changed", retry_after=1)
     if state in _TOO_LONG:
         return Unavailable("the database took too long", retry_after=5)

@@ -124,6 +124,41 @@ class SqliteInbox:
 
         return await asyncio.wrap_future(self._writer.submit(select))
 
+    async def return_dead_letter(self, letter: DeadLetter, body: bytes) -> None:
+        """See the port. One transaction."""
+
+        def move(raw: Any) -> int:
+            before = raw.total_changes
+            raw.execute(
+                "INSERT OR IGNORE INTO inbox (enterprise_id, event_id, body) VALUES (?, ?, ?)",
+                (letter.enterprise_id, letter.event_id, body),
+            )
+            added = int(raw.total_changes - before)
+            raw.execute(
+                "DELETE FROM dead_letters WHERE enterprise_id = ? AND event_id = ?",
+                (letter.enterprise_id, letter.event_id),
+            )
+            return added
+
+        await self._counted(move, 1)
+        self._arrived.set()
+
+    async def count_dead_letters(self, scope: Scope) -> int:
+        """See the port."""
+        return await self._count_of("dead_letters", scope)
+
+    async def waiting(self, scope: Scope) -> int:
+        """See the port."""
+        return await self._count_of("inbox", scope)
+
+    async def _count_of(self, table: str, scope: Scope) -> int:
+        sql = f"SELECT count(*) FROM {table} WHERE enterprise_id = ?"  # noqa: S608 - our own names
+
+        def count(raw: Any) -> int:
+            return int(raw.execute(sql, (scope.enterprise_id,)).fetchone()[0])
+
+        return await asyncio.wrap_future(self._writer.submit(count))
+
     async def drop_dead_letters(self, scope: Scope, event_ids: Sequence[str]) -> int:
         """See the port."""
         rows = [(scope.enterprise_id, event_id) for event_id in event_ids]

@@ -68,6 +68,16 @@ def rows(raw: Raw) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda it: -it[1]))
 
 
+def vectors(raw: Raw) -> list[dict[str, Any]]:
+    """How many documents have vectors of each model, of how many."""
+    found = raw.execute(
+        "SELECT m.model_name, m.dimension, m.documents, s.documents FROM vector_models m"
+        " JOIN search_statistics s ON s.enterprise_id = m.enterprise_id ORDER BY 1, 2"
+    )
+    names = ("model", "dimension", "embedded", "documents")
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
 def sizes(raw: Raw) -> list[dict[str, Any]]:
     """Bytes of every table and index, and how many of them hold nothing; the largest first."""
     found = raw.execute(

@@ -96,7 +96,7 @@ def inbox(case: Case) -> list[Check]:
     letters = _dead_letters(case)
     if letters:
         said = f"{letters} events could not be recorded and are kept aside"
-        fix = "claude-mem logs --level error tells why; they are in inbox.db, table dead_letters"
+        fix = "claude-mem dead-letters tells why, and hands them in again"
         found.append(warn("inbox.dead", "Inbox", said, fix))
     return found
 

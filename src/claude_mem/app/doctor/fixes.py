@@ -11,11 +11,12 @@ from collections.abc import Callable
 from claude_mem.app import offline, recover, store
 from claude_mem.app.doctor.machine import loose
 from claude_mem.app.doctor.model import Case
+from claude_mem.app.embedders import install_model
 from claude_mem.app.rebuild import rebuild_index
 from claude_mem.hook import mcp_registration
 from claude_mem.hook.home import ensure_token
 from claude_mem.hook.installation import prepare_home
-from claude_mem.kernel.errors import MemError
+from claude_mem.kernel.errors import MemError, Unavailable
 from claude_mem.sdk.client import ApiError, NotReachable
 from claude_mem.worker import control
 from claude_mem.worker.launch import supervisor_argv
@@ -106,10 +107,10 @@ def _checkpoint(case: Case) -> str:
 def _rebuild(case: Case) -> str:
     if not offline.is_running(case.home):
         with offline.alone(case.home, stop=False):
-            count = rebuild_index(case.files.database, lambda _done, _of: None)
+            count = rebuild_index(case.files.database, lambda _done, _of: None, case.settings.place)
         return f"made the search index anew ({count} documents)"
     case.ask("POST", "/admin/db/rebuild")
-    if not _is_rebuilt(case):
+    if not _is_done(case, "index.rebuild"):
         return "the worker makes the search index anew"
     left = store.checked(case.settings)["index_faults"]
     if left:
@@ -118,15 +119,32 @@ def _rebuild(case: Case) -> str:
     return "the worker made the search index anew"
 
 
-def _is_rebuilt(case: Case) -> bool:
-    """Whether the worker is done with it; a large one is not waited for."""
+def _is_done(case: Case, kind: str) -> bool:
+    """Whether the worker is done with a kind of jobs; what takes long is not waited for."""
     deadline = time.monotonic() + _SETTLE_S
     while time.monotonic() < deadline:
         answer = case.try_ask("GET", "/admin/jobs")
-        if answer is None or not answer["waiting"].get("index.rebuild"):
+        if answer is None or not answer["waiting"].get(kind):
             return True
         time.sleep(_POLL_S)
     return False
+
+
+def _model(case: Case) -> str:
+    try:
+        done = install_model(case.settings, lambda _what, _done, _of: None)
+    except Unavailable as error:
+        raise NotMended(error.message) from error
+    return f"installed the model from {done.source}"
+
+
+def _graphs(case: Case) -> str:
+    if not offline.is_running(case.home):
+        _start(case)
+    case.ask("POST", "/admin/vectors/embed")
+    if not _is_done(case, "vectors.embed"):
+        return "the worker makes vectors and their index anew"
+    return "the worker made vectors and their index anew"
 
 
 FIXES: dict[str, Mend] = {
@@ -139,4 +157,6 @@ FIXES: dict[str, Mend] = {
     "jobs": _jobs,
     "checkpoint": _checkpoint,
     "rebuild": _rebuild,
+    "model": _model,
+    "graphs": _graphs,
 }

@@ -33,7 +33,7 @@ def programs(_case: Case) -> list[Check]:
     try:
         check_library()
     except MemError as error:
-        fix = "reinstall Claude-Mem: pip install --force-reinstall claude-mem"
+        fix = "install Claude-Mem again, from where it was installed: a part of it is missing or too old"
         return [*found, bad("sqlite", "SQLite", error.message, fix)]
     least = ".".join(map(str, MINIMUM_VERSION[:2]))
     return [*found, ok("sqlite", "SQLite", f"{sqlean.sqlite_version} with FTS5 (needs {least})")]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from claude_mem.app.doctor import capture, client, database, fixes, machine, worker
+from claude_mem.app.doctor import capture, client, database, fixes, machine, vectors, worker
 from claude_mem.app.doctor.model import Case, Check, Level, Look, warn
 from claude_mem.app.settings import Settings, load
 from claude_mem.hook.home import default_home
@@ -48,11 +48,30 @@ GROUPS: dict[str, tuple[Look, ...]] = {
         capture.inbox,
         capture.jobs,
     ),
-    "Store": (database.files, database.log, capture.search),
+    "Store": (
+        database.files,
+        database.log,
+        capture.search,
+        vectors.embedding,
+        vectors.covered,
+        vectors.engine,
+    ),
 }
 # Before others: a folder that may not be written spoils every other fix; a worker is needed by some. The index is made
 # anew before one is started: alone it begins empty, which mends more.
-_ORDER = ("modes", "token", "door", "hook", "rebuild", "start", "spool", "checkpoint", "jobs")
+_ORDER = (
+    "modes",
+    "token",
+    "door",
+    "hook",
+    "rebuild",
+    "start",
+    "spool",
+    "checkpoint",
+    "jobs",
+    "model",
+    "graphs",
+)
 
 
 @dataclass(slots=True)

@@ -70,6 +70,24 @@ def ensure_project(scope: Scope, tx: Tx, key: str) -> str:
     return project_id
 
 
+def bring_project(
+    scope: Scope, tx: Tx, *, project_id: str, key: str, name: str, created_at: int
+) -> str:
+    """The id of the project known by `key`; if it is new it is made as it was elsewhere, under the first solution."""
+    found = repository.find_project(scope, tx, key)
+    if found is not None:
+        return found
+    return repository.add_project(
+        scope,
+        tx,
+        project_id=project_id,
+        solution_id=repository.first_solution(scope, tx),
+        key=key,
+        name=name,
+        now=created_at,
+    )
+
+
 def projects(scope: Scope, tx: Tx) -> list[dict[str, Any]]:
     """Every project of the scope's enterprise."""
     return repository.projects(scope, tx)
@@ -78,3 +96,8 @@ def projects(scope: Scope, tx: Tx) -> list[dict[str, Any]]:
 def match_projects(scope: Scope, tx: Tx, wanted: str) -> list[str]:
     """Projects whose id, key or name is `wanted`; several can share a name."""
     return repository.match_projects(scope, tx, wanted)
+
+
+def timezone(scope: Scope, tx: Tx, otherwise: str) -> str:
+    """The IANA zone in which the enterprise means "yesterday"; `otherwise` where it has none of its own."""
+    return repository.timezone(scope, tx) or otherwise

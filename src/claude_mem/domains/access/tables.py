@@ -13,6 +13,7 @@ enterprises = sa.Table(
     sa.Column("name", text_type(), nullable=False),
     sa.Column("settings_json", json_type(), nullable=False),
     sa.Column("created_at", EpochMs, nullable=False),
+    sa.Column("timezone", text_type()),  # an IANA name; none: the deployment's
 )
 
 solutions = sa.Table(

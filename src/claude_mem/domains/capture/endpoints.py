@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Annotated, Any, Literal
 
@@ -27,6 +28,7 @@ from claude_mem.ports.database import Database, Tx
 router = APIRouter(tags=["Capture"])
 _Span = tuple[str, str, int]  # agent, its own session id, from when on (Unix ms)
 Writer = Annotated[Scope, require("events:write")]
+Spend = Callable[[int], Awaitable[None]]
 
 
 def _service(request: Request) -> CaptureService:
@@ -34,8 +36,13 @@ def _service(request: Request) -> CaptureService:
     return service
 
 
-async def take_events(service: CaptureService, scope: Scope, raw: bytes) -> bytes:
-    """The body of `POST /events` in, the body of its answer out. The API's hot path calls this directly."""
+async def take_events(
+    service: CaptureService, scope: Scope, raw: bytes, spend: Spend | None = None
+) -> bytes:
+    """The body of `POST /events` in, the body of its answer out. The API's hot path calls this directly.
+
+    `spend` is told how many events there are before any is taken, and may raise RateLimited.
+    """
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -46,6 +53,8 @@ async def take_events(service: CaptureService, scope: Scope, raw: bytes) -> byte
             "the body is an object with one field: events",
             details=(Detail("events", "expected {'events': [...]} and nothing else"),),
         )
+    if spend is not None and isinstance(body["events"], list) and len(body["events"]) > 1:
+        await spend(len(body["events"]))
     receipt = await service.accept(scope, body["events"], len(raw))
     return orjson.dumps({"accepted": receipt.accepted, "duplicates": receipt.duplicates})
 
@@ -70,7 +79,8 @@ async def take_events(service: CaptureService, scope: Scope, raw: bytes) -> byte
 )
 async def post_events(request: Request, scope: Writer) -> Response:
     """All of the batch or none: a fault names its index and field."""
-    answer = await take_events(_service(request), scope, await request.body())
+    spend = getattr(request.state, "spend", None)
+    answer = await take_events(_service(request), scope, await request.body(), spend)
     return Response(answer, status_code=202, media_type="application/json")
 
 
@@ -199,11 +209,7 @@ async def post_forget(
         message = "what is running is not being recorded, so the last turn is not known: say what to forget by its id"
         raise Invalid(message, details=(Detail("running", message),))
     state = request.app.state
-    with suppress(
-        Unavailable
-    ):  # a full disk: forgetting makes room, and the spool is kept out later
-        await state.take_spool()
-    await _service(request).drain_all()
+    await state.catch_up(scope)
     database: Database = state.database
     context: ContextSource = state.context
     clearing: Clearing = state.clearing
@@ -212,15 +218,21 @@ async def post_forget(
         gone, span = _forget(scope, tx, state.indexing, body)
         whole = span[1] if span is not None and body.what == "session" else None
         context.forget(scope, tx, gone.refs, whole)
-        state.queue.enqueue(scope, tx, [clearing.job()])
+        state.queue.enqueue(scope, tx, clearing.jobs())
         return gone, span
 
     await context.forgotten(scope)  # before too: a kill in between must leave no rendered context
+    at = now_ms()
     gone, span = await database.write(scope, work)
-    await context.forgotten(scope)
+    await context.forgotten(scope, gone.sessions)
+    await state.changed(scope, at)
+    dropped = True
     if span is not None:
-        await forget.drop_dead_letters(scope, state.inbox, *span)
-    cleared = await clearing.at_once()
+        try:
+            await forget.drop_dead_letters(scope, state.inbox, *span)
+        except Unavailable:  # it is forgotten: to say that it was not would have it done again
+            dropped = False
+    cleared = await clearing.at_once() and dropped
     with suppress(Unavailable):  # it is forgotten; maintenance empties the logs a little later
         await state.maintain()
     return Forgotten(

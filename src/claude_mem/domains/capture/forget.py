@@ -11,11 +11,12 @@ import orjson
 
 from claude_mem.domains.capture import reindex
 from claude_mem.domains.intelligence import service as intelligence
+from claude_mem.domains.intelligence.index import entry
 from claude_mem.domains.memory import service as memory
 from claude_mem.domains.memory.model import Derived, EntityRef
 from claude_mem.domains.retrieval.service import IndexingService
 from claude_mem.kernel.clock import from_iso
-from claude_mem.kernel.errors import Detail, Invalid, NotFound
+from claude_mem.kernel.errors import Detail, Forbidden, Invalid, NotFound
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
 from claude_mem.ports.inbox import Inbox
@@ -26,13 +27,21 @@ _ALL_LETTERS = 1_000_000  # they are few: each is an error that somebody has to 
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """What is not there any more under its id; `remade` of the learnings among it are told again, under another id."""
+    """What is not there any more under its id; `remade` of the learnings among it are told again, under another id.
+
+    `sessions` are those that it was taken out of.
+    """
 
     refs: tuple[EntityRef, ...]
     remade: int = 0
+    sessions: tuple[str, ...] = ()
 
     def __add__(self, other: Gone) -> Gone:
-        return Gone((*self.refs, *other.refs), self.remade + other.remade)
+        return Gone(
+            (*self.refs, *other.refs),
+            self.remade + other.remade,
+            (*self.sessions, *other.sessions),
+        )
 
     def counts(self) -> dict[str, int]:
         """How many of each kind are gone for good."""
@@ -101,8 +110,20 @@ def _is_same_turn(row: Row, running: Row | None) -> bool:
     return own is not None and own == running["agent_prompt_id"]
 
 
+def _check_own(scope: Scope, tx: Tx, session_id: str) -> None:
+    """Raise Forbidden where another user's session was recorded, and the caller forgets for themselves only."""
+    if scope.allows("forget:any"):
+        return
+    if memory.get_session(scope, tx, session_id)["user_id"] != scope.user_id:
+        raise Forbidden("somebody else recorded this: to forget it needs the permission forget:any")
+
+
 def forget_turn(scope: Scope, tx: Tx, indexing: IndexingService, turn: Turn) -> Gone:
-    """Forget a turn, recorded or not; what the agent summed up since may retell it, and goes too."""
+    """Forget a turn, recorded or not; what the agent summed up since may retell it, and goes too.
+
+    Raises Forbidden for another user's, as all that forgets does, where `forget:any` is not held.
+    """
+    _check_own(scope, tx, turn.session_id)
     refs = memory.entities_since(scope, tx, turn.session_id, turn.since)
     if turn.until is not None:
         left = set(memory.entities_since(scope, tx, turn.session_id, turn.until))
@@ -121,6 +142,7 @@ def forget_last(scope: Scope, tx: Tx, indexing: IndexingService, project_id: str
 def forget_session(scope: Scope, tx: Tx, indexing: IndexingService, session_id: str) -> Gone:
     """Forget a session and everything it holds; nothing of it is recorded any more. Raises NotFound."""
     own_id = memory.get_session(scope, tx, session_id)["id"]
+    _check_own(scope, tx, own_id)
     refs = memory.entities_since(scope, tx, own_id, 0)
     gone = _forget(scope, tx, indexing, refs, own_id)
     memory.empty_session(scope, tx, own_id)
@@ -137,6 +159,7 @@ def forget_entity(scope: Scope, tx: Tx, indexing: IndexingService, ref: EntityRe
     refs = [ref]
     if ref.kind == "learning":
         return _forget_learning(scope, tx, indexing, row)
+    _check_own(scope, tx, row["session_id"])
     if ref.kind == "summary":  # what nothing else is made from
         return _forget(scope, tx, indexing, refs, None)
     if ref.kind == "observation":
@@ -149,6 +172,8 @@ def _forget_learning(scope: Scope, tx: Tx, indexing: IndexingService, learning: 
     """With the points of the summaries that said it: they would go on being told."""
     ref = EntityRef("learning", learning["id"])
     sessions = intelligence.withhold(scope, tx, learning)
+    for session_id in sessions:  # whoever taught it, too
+        _check_own(scope, tx, session_id)
     gone = _forget(scope, tx, indexing, [ref], None)
     for session_id in sessions:
         withdrawn = intelligence.withdraw(scope, tx, indexing, session_id)
@@ -169,17 +194,32 @@ def _forget(
     derived = Derived()
     if session_id is not None:
         derived = intelligence.withdraw(scope, tx, indexing, session_id)
-    indexing.remove(scope, tx, refs)
+    behind = _behind(scope, tx, refs, session_id)
+    indexing.remove(scope, tx, [*refs, *behind])
     for changed in memory.erase(scope, tx, refs, untitled):
         # Prompts are indexed under their session's title: it must not live on there.
         indexing.index(
             scope, tx, list(reindex.entries(scope, tx, session_id=changed, kinds=("prompt",)))
         )
+    if behind:
+        there = memory.get_many(scope, tx, behind)
+        indexing.index(scope, tx, [entry(ref.kind, row) for ref, row in there.items()])
     again = Derived()
     if session_id is not None:
         again = intelligence.distil(scope, tx, indexing, session_id)
     indexing.purge(scope, tx)
-    return Gone(tuple(refs)) + _remade(derived, again)
+    sessions = () if session_id is None else (session_id,)
+    return Gone(tuple(refs), sessions=sessions) + _remade(derived, again)
+
+
+def _behind(
+    scope: Scope, tx: Tx, refs: Sequence[EntityRef], session_id: str | None
+) -> list[EntityRef]:
+    """What was said right after a forgotten prompt: its vector is made of that prompt too, and is made anew."""
+    gone = {ref.id for ref in refs if ref.kind == "prompt"}
+    if not gone or session_id is None:
+        return []
+    return memory.said_after(scope, tx, session_id, gone)
 
 
 def _remade(withdrawn: Derived, again: Derived) -> Gone:
@@ -195,10 +235,16 @@ async def drop_dead_letters(
     scope: Scope, inbox: Inbox, agent: str, agent_session: str, since: int
 ) -> int:
     """Delete what could not become rows of an agent's session from a moment (Unix ms) on; returns how many."""
-    doomed = []
-    for letter in await inbox.dead_letters(scope, _ALL_LETTERS):
-        event = orjson.loads(letter.body)
-        mine = (event["agent"], event["session"]) == (agent, agent_session)
-        if mine and from_iso(event["occurred_at"]) >= since:
-            doomed.append(letter.event_id)
+    letters = await inbox.dead_letters(scope, _ALL_LETTERS)
+    doomed = [it.event_id for it in letters if _is_since(it.body, agent, agent_session, since)]
     return await inbox.drop_dead_letters(scope, doomed)
+
+
+def _is_since(body: bytes, agent: str, agent_session: str, since: int) -> bool:
+    """Whether a letter is of a session from a moment on; one that cannot be read as an event is of none."""
+    try:
+        event = orjson.loads(body)
+        mine = (event["agent"], event["session"]) == (agent, agent_session)
+        return mine and from_iso(event["occurred_at"]) >= since
+    except (KeyError, TypeError, ValueError, Invalid):
+        return False

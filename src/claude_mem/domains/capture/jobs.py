@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Database, Tx
 from claude_mem.ports.queue import Job, NewJob, Queue
 
+Renewed = Callable[[Scope], Awaitable[None]]
 _BATCH = 200
 _READ_AT_ONCE = 1_000  # events: a bound for memory, and for what a job that ran out of time loses
 _log = structlog.get_logger("catch_up")
@@ -85,11 +87,17 @@ def _age(path: Path) -> float:
 
 
 class RebuildIndex:
-    """The handler of `index.rebuild`: the search index made anew from the rows, a page a transaction."""
+    """The handler of `index.rebuild`: the search index made anew from the rows, a page a transaction.
 
-    def __init__(self, database: Database, indexing: IndexingService) -> None:
+    `renewed` is told when it is done, and never fails.
+    """
+
+    def __init__(
+        self, database: Database, indexing: IndexingService, renewed: Renewed | None = None
+    ) -> None:
         self._database = database
         self._indexing = indexing
+        self._renewed = renewed
 
     async def run(self, scope: Scope, _job: Job) -> None:
         """Searches find old and new meanwhile; what was done before a break is not done again."""
@@ -104,6 +112,8 @@ class RebuildIndex:
         while not await write(scope, lambda tx: indexing.finish_renewal(scope, tx)):
             pass
         _log.info("index.rebuilt", documents=count)
+        if self._renewed is not None:
+            await self._renewed(scope)
 
     def _renew(self, scope: Scope, kind: str, after: str | None, tx: Tx) -> tuple[int, str | None]:
         entries, after = reindex.page(scope, tx, kind, after)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from claude_mem.domains.capture.fitting import fitted
 from claude_mem.domains.capture.keys import summary_words
 from claude_mem.domains.capture.observe import Seen, see_failure, see_success
 from claude_mem.domains.capture.sessions import OpenSession
@@ -29,6 +30,7 @@ from claude_mem.ports.queue import NewJob
 
 Event = dict[str, Any]
 _ENDS_OF_TURN = frozenset({"assistant.replied", "subagent.stopped", "context.compacted"})
+CATCH_UP = "transcript.catch_up"  # the job that reads on in an agent's own transcript
 REASON_CHARS = 600
 _KEPT_METADATA = (
     "agent_type",
@@ -157,7 +159,7 @@ def _tool_used(built: Built, context: Context) -> EntityRef | None:
                 project_id=context.session.project_id,
                 observation_id=ref.id,
                 event_id=context.event["id"],
-                file_path=change.file_path,
+                file_path=fitted(change.file_path),
                 operation=change.operation,
                 lines_added=change.lines_added,
                 lines_removed=change.lines_removed,
@@ -236,7 +238,12 @@ def _text_row(built: Built, context: Context, prompt_type: str, content: str) ->
     )
     built.recording.prompts.append(row)
     ref = EntityRef("prompt", row.id)
-    _index(built, context, ref, session.title, content, entry_type=prompt_type)
+    _index(
+        *(built, context, ref, session.title, content),
+        entry_type=prompt_type,
+        speaker=data.get("speaker"),
+        place=row.sequence_num,
+    )
     return ref
 
 
@@ -280,6 +287,7 @@ def _observation(
         tool=tool,
         tags=tags,
         files=seen.files,
+        importance=seen.importance,
     )
     return ref
 
@@ -288,7 +296,7 @@ def _catch_up(built: Built, context: Context) -> None:
     """What the transcript knows beyond the hooks is read afterwards, by a job."""
     path = context.data.get("transcript_path")
     if path and context.data.get("origin") == "live":
-        built.jobs.append(NewJob("transcript.catch_up", path, {"path": path}))
+        built.jobs.append(NewJob(CATCH_UP, path, {"path": path}))
 
 
 def summarise_when(event: Event, made: EntityRef | None) -> int | None:
@@ -323,6 +331,9 @@ def _index(
     tool: str | None = None,
     tags: tuple[str, ...] = (),
     files: tuple[str, ...] = (),
+    speaker: str | None = None,
+    place: int | None = None,
+    importance: float = 0.5,
 ) -> None:
     built.entries.append(
         IndexEntry(
@@ -338,6 +349,9 @@ def _index(
             tags=tags,
             files=files,
             occurred_at=context.at,
+            speaker=speaker,
+            place=place,
+            importance=importance,
         )
     )
 

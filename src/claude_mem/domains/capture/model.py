@@ -14,10 +14,14 @@ from claude_mem.ports.queue import NewJob
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`keep_output_chars`: of a long text, head and tail; `batch_size`: events a transaction."""
+    """`keep_output_chars`: of a long text, head and tail; `batch_size`: events a transaction.
+
+    `reads_transcripts`: the agents' own files are on this machine, and may be read.
+    """
 
     keep_output_chars: int = 16_000
     batch_size: int = 500
+    reads_transcripts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class ProjectKeys(Protocol):
 class Clearing(Protocol):
     """Taking the last bytes of what was forgotten out of the files, and out of copies of them."""
 
-    def job(self) -> NewJob:
+    def jobs(self) -> Sequence[NewJob]:
         """To be enqueued in the transaction that forgets: whatever happens after it, the files are cleared."""
         ...
 
@@ -104,6 +108,6 @@ class ContextSource(Protocol):
         """Leave nothing noted of what is taken out (of a whole session: its agent's name), in the same transaction."""
         ...
 
-    async def forgotten(self, scope: Scope) -> None:
-        """Told before and after something was taken out: rendered contexts go."""
+    async def forgotten(self, scope: Scope, sessions: Sequence[str] = ()) -> None:
+        """Told before and after something was taken out: rendered contexts go, and what is kept of `sessions`."""
         ...

@@ -29,9 +29,13 @@ from claude_mem.ports.database import Tx
 Event = dict[str, Any]
 
 
-def build(scope: Scope, tx: Tx, events: list[Event]) -> Built:
-    """The rows of a batch of valid, masked events."""
+def hold(scope: Scope, tx: Tx, events: list[Event]) -> None:
+    """Let nobody else record these events' sessions until the transaction ends: once, before anything is built."""
     repository.hold_sessions(scope, tx, events)
+
+
+def build(scope: Scope, tx: Tx, events: list[Event]) -> Built:
+    """The rows of a batch of valid, masked events whose sessions are held."""
     return _Builder(scope, tx).run(events)
 
 

@@ -22,14 +22,18 @@ from claude_mem.domains.capture.model import ProjectKeys
 from claude_mem.domains.context import repository
 from claude_mem.domains.context.model import Ask, Context, Options, Rendered, unit_key
 from claude_mem.domains.context.service import ContextService
+from claude_mem.domains.context.working import WorkingMemory
 from claude_mem.domains.memory.model import EntityRef
+from claude_mem.domains.retrieval.hybrid import NO_MEANING, Meaning
 from claude_mem.kernel.clock import now_ms
 from claude_mem.kernel.scope import Scope
+from claude_mem.ports.cache import Cache
 from claude_mem.ports.database import Database, Tx
 
 START_S: Final = 0.18  # until SessionStart is answered: the hook waits 0.25 in all
 PROMPT_S: Final = 0.05  # in which all work for a prompt is begun, and until it is answered:
 PROMPT_LIMIT_S: Final = 0.15
+EMBED_S: Final = 0.02  # a prompt's vector that takes longer is done without
 CATCH_UP_S: Final = 0.08  # of it, for what was just recorded to become rows
 _SHARE: Final = 0.75  # of the time, after which nothing more is begun
 _REMEMBERED = 500  # sessions
@@ -62,11 +66,16 @@ class _Wanted:
     prompt: str | None = None
     until: float = float("inf")
     working: bool = False
+    meaning: Meaning = NO_MEANING
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the answers stand on. `catch_up` makes rows of what waits; `project_keys` and `branch` look at folders."""
+    """What the answers stand on. `catch_up` makes rows of what waits; `project_keys` and `branch` look at folders.
+
+    `shared`: other processes answer the same sessions, so that only the table knows what each was given, at once.
+    `cache` is for working memory: worth it where the tables are behind a network.
+    """
 
     database: Database
     rendered: Rendered
@@ -74,6 +83,8 @@ class Surroundings:
     pending: Callable[[], Awaitable[int]]
     catch_up: Callable[[], Awaitable[object]]
     branch: Callable[[str], str]
+    shared: bool = False
+    cache: Cache | None = None
 
 
 class HookContext:
@@ -83,6 +94,7 @@ class HookContext:
         self._service = service
         self._around = around
         self._options = options
+        self.working = WorkingMemory(around.database, around.cache)
         self._seen: OrderedDict[tuple[str, str], _Seen] = OrderedDict()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._answering = 0
@@ -134,15 +146,16 @@ class HookContext:
         if agent_session is not None:
             repository.drop_session(scope, tx, agent_session)
 
-    async def forgotten(self, scope: Scope) -> None:
+    async def forgotten(self, scope: Scope, sessions: Sequence[str] = ()) -> None:
         """See the protocol."""
+        await self.working.drop(scope, sessions)
         for key in [key for key in self._seen if key[0] == scope.enterprise_id]:
             self._seen.pop(key, None)
         await asyncio.to_thread(self._around.rendered.drop_all)
 
     async def refresh(self, scope: Scope, project_id: str) -> None:
         """Render anew what is kept for a project's places, after something was learned about it."""
-        for place in await asyncio.to_thread(self._around.rendered.places, project_id):
+        for place in await asyncio.to_thread(self._around.rendered.places, scope, project_id):
             await self._keep(scope, place, self._around.rendered.generation)
 
     async def settle(self) -> None:
@@ -160,7 +173,7 @@ class HookContext:
         source = payload.get("source")
         seen = self._of(scope, session)
         if source in _CUTS:
-            self._cut_short(scope, session, seen, str(source))
+            await self._cut_short(scope, session, seen, str(source))
         if waits:
             await self._caught_up()
         generation = self._around.rendered.generation
@@ -168,8 +181,9 @@ class HookContext:
         wanted = _Wanted(place, session, until=started + START_S * _SHARE, working=source in _CUTS)
         _, context = await self._read(scope, wanted, seen)
         seen.texts.extend(one.unit.text for one in context.items)
-        self._note(scope, session, seen, _units(context), "SessionStart")
-        self._later(self._keep(scope, place, generation))
+        await self._noted(scope, session, seen, context, "SessionStart")
+        if not self._around.shared:
+            self._later(self._keep(scope, place, generation))
         return context.text
 
     async def _prompt(
@@ -183,17 +197,20 @@ class HookContext:
         session, place = _session_of(payload), place or _folder(payload)
         seen = self._of(scope, session)
         await self._note_given(scope, session, seen)
-        wanted = _Wanted(place, session, prompt, until=started + PROMPT_S * _SHARE)
+        meaning = await self._service.meaning(prompt, now_ms(), EMBED_S)
+        wanted = _Wanted(place, session, prompt, until=started + PROMPT_S * _SHARE, meaning=meaning)
         _, context = await self._read(scope, wanted, seen)
         seen.texts.extend(one.unit.text for one in context.items)
-        self._note(scope, session, seen, _units(context), "UserPromptSubmit")
+        await self._noted(scope, session, seen, context, "UserPromptSubmit")
         return context.text
 
     async def _last_rendered(self, scope: Scope, payload: dict[str, Any], place: str) -> str:
         """What was rendered last for the place, as the hook does it when there is no worker."""
         if payload.get("source") in _GOING_ON:
             return ""
-        record = await asyncio.to_thread(self._around.rendered.load, place or _folder(payload))
+        record = await asyncio.to_thread(
+            self._around.rendered.load, scope, place or _folder(payload)
+        )
         if record is None:
             return ""
         session = _session_of(payload)
@@ -203,7 +220,7 @@ class HookContext:
 
     async def _note_given(self, scope: Scope, session: str, seen: _Seen) -> None:
         """Take over what a hook says that it gave by itself, while no worker answered."""
-        given = await asyncio.to_thread(self._around.rendered.given, session)
+        given = await asyncio.to_thread(self._around.rendered.given, scope, session)
         self._note(scope, session, seen, [(k, i, u) for k, i, u in given], "SessionStart")
 
     async def _read(
@@ -242,6 +259,7 @@ class HookContext:
             now=now_ms(),
             until=wanted.until,
             with_working=wanted.working,
+            meaning=wanted.meaning,
         )
 
     async def _keep(self, scope: Scope, place: str, generation: int) -> None:
@@ -255,9 +273,19 @@ class HookContext:
             "text": context.text,
             "units": _units(context),
         }
-        await asyncio.to_thread(self._around.rendered.save, record, generation)
+        await asyncio.to_thread(self._around.rendered.save, scope, record, generation)
+
+    async def _noted(
+        self, scope: Scope, session: str, seen: _Seen, context: Context, event: str
+    ) -> None:
+        """Note what is about to be given; where others answer too, it is written before the answer goes out."""
+        task = self._note(scope, session, seen, _units(context), event)
+        if task is not None and self._around.shared:
+            await asyncio.wait({task})
 
     def _of(self, scope: Scope, session: str) -> _Seen:
+        if self._around.shared:
+            return _Seen()
         key = (scope.enterprise_id, session)
         seen = self._seen.setdefault(key, _Seen())
         self._seen.move_to_end(key)
@@ -265,29 +293,33 @@ class HookContext:
             self._seen.popitem(last=False)
         return seen
 
-    def _cut_short(self, scope: Scope, session: str, seen: _Seen, source: str) -> None:
+    async def _cut_short(self, scope: Scope, session: str, seen: _Seen, source: str) -> None:
         now = now_ms()
         seen.units.clear()
         seen.texts.clear()
         seen.since, seen.is_loaded = now, True
-        self._write(scope, lambda tx: repository.cut_short(scope, tx, session, source, now))
+        task = self._write(scope, lambda tx: repository.cut_short(scope, tx, session, source, now))
+        if self._around.shared:  # over several connections what is noted next could come before it
+            await asyncio.wait({task})
 
     def _note(
         self, scope: Scope, session: str, seen: _Seen, units: list[repository.Given], event: str
-    ) -> None:
+    ) -> asyncio.Task[Any] | None:
         if not units:
-            return
+            return None
         now = now_ms()
         seen.units |= {unit for _, _, unit in units}
-        self._write(scope, lambda tx: repository.note_given(scope, tx, session, units, event, now))
+        return self._write(
+            scope, lambda tx: repository.note_given(scope, tx, session, units, event, now)
+        )
 
     async def _caught_up(self) -> None:
         """Let what was just recorded count, for a bounded time; it goes on in the background."""
         task = self._later(self._around.catch_up())
         await asyncio.wait({task}, timeout=CATCH_UP_S)
 
-    def _write(self, scope: Scope, work: Callable[[Tx], None]) -> None:
-        self._later(self._around.database.write(scope, work))
+    def _write(self, scope: Scope, work: Callable[[Tx], None]) -> asyncio.Task[Any]:
+        return self._later(self._around.database.write(scope, work))
 
     def _later(self, work: Awaitable[Any]) -> asyncio.Task[Any]:
         """Run it after the answer; what fails is logged, for there is nobody to tell."""

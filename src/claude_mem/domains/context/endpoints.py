@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request
 from claude_mem.domains.access import service as access
 from claude_mem.domains.access.endpoints import require
 from claude_mem.domains.context import repository
+from claude_mem.domains.context.answer import HookContext
 from claude_mem.domains.context.model import MAX_BUDGET, MIN_BUDGET, Ask, Context
 from claude_mem.domains.context.schemas import (
     ContextBody,
@@ -17,8 +18,8 @@ from claude_mem.domains.context.schemas import (
     working_body,
 )
 from claude_mem.domains.context.service import ContextService
-from claude_mem.domains.context.working import working_memory
 from claude_mem.domains.memory.endpoints import find_project
+from claude_mem.domains.retrieval.hybrid import EMBED_S, NO_MEANING
 from claude_mem.domains.retrieval.model import MAX_QUERY_CHARS
 from claude_mem.kernel.clock import now_ms
 from claude_mem.kernel.scope import Scope
@@ -49,6 +50,9 @@ async def get_context(
     service: ContextService = request.app.state.assembling
     database: Database = request.app.state.database
 
+    query, now = q if q and q.strip() else None, now_ms()
+    meaning = await service.meaning(query, now, EMBED_S) if query else NO_MEANING
+
     def work(tx: Tx) -> Context:
         project_id = find_project(scope, tx, project)
         names = {row["id"]: row["name"] for row in access.projects(scope, tx)}
@@ -58,11 +62,12 @@ async def get_context(
         ask = Ask(
             project_id=project_id,
             project=str(names.get(project_id, "")),
-            query=q if q and q.strip() else None,
+            query=query,
             budget=budget,
             session=session,
             own_since=since,
-            now=now_ms(),
+            now=now,
+            meaning=meaning,
         )
         return service.assemble(scope, tx, ask, given)
 
@@ -74,7 +79,5 @@ async def get_working(
     request: Request, scope: Annotated[Scope, require("sessions:read")], session_id: str
 ) -> WorkingBody:
     """Working memory: its last twenty messages, current task, files in hand, what failed since."""
-    database: Database = request.app.state.database
-    return working_body(
-        await database.read(scope, lambda tx: working_memory(scope, tx, session_id))
-    )
+    context: HookContext = request.app.state.context
+    return working_body(await context.working.get(scope, session_id))

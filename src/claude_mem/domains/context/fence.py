@@ -77,7 +77,9 @@ _ORDERS = re.compile(
     re.IGNORECASE,
 )
 
-# One of these is in whatever the expression above matches, if that is ASCII.
+# One of these is in whatever an expression above matches; letters that match an ASCII one whatever the case are folded.
+_ALIKE: Final = (("\u0130", "i"), ("\u0131", "i"), ("\u017f", "s"), ("\u212a", "k"))
+_SPEAKERS: Final = ("human", "assistant", "system", "user", "developer")
 _NEEDED: Final = (
     "ignore",
     "disregard",
@@ -107,6 +109,18 @@ _NEEDED: Final = (
     "password",
     "secret",
     "access token",
+    "忽略",
+    "无视",
+    "忘记",
+    "不要理会",
+    "助手",
+    "模型",
+    "智能体",
+    "从现在起",
+    "从今以后",
+    "今后",
+    "以后",
+    "每次",
 )
 
 
@@ -124,18 +138,28 @@ def closing() -> str:
 @lru_cache(maxsize=2048)
 def clean(text: str) -> str:
     """Remembered text as one line that cannot be taken for anything but text."""
-    shown = text if text.isascii() else unicodedata.normalize("NFC", text)
-    shown = tagless(" ".join(visible(shown).split()))
+    shown = tagless(" ".join(visible(normalised(text)).split()))
     if "```" in shown or "~~~" in shown:
         shown = _FENCES.sub("'''", shown)
-    if ":" in shown or "\uff1a" in shown:
+    folded = _folded(shown)
+    if (":" in shown or "\uff1a" in shown) and _holds(folded, _SPEAKERS):
         shown = _SPOKEN.sub(lambda match: f"{match['who']} -", shown)
-    return _ORDERS.sub(LEFT_OUT, shown) if _may_order(shown) else shown
+    return _ORDERS.sub(LEFT_OUT, shown) if _holds(folded, _NEEDED) else shown
 
 
-def _may_order(text: str) -> bool:
-    """Whether the expression, which takes a hundred times as long, could match; what folds to ASCII may hide a word."""
+def normalised(text: str) -> str:
+    """Each letter with its marks in one form."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def _folded(text: str) -> str:
+    """In lower case, letters that are alike to an expression that ignores case in their one form."""
     if not text.isascii():
-        return True
-    lowered = text.lower()
-    return any(word in lowered for word in _NEEDED)
+        for letter, plain in _ALIKE:
+            text = text.replace(letter, plain)
+    return text.lower()
+
+
+def _holds(folded: str, words: tuple[str, ...]) -> bool:
+    """Whether an expression that needs one of these words could match: it takes a hundred times as long."""
+    return any(map(folded.__contains__, words))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +17,7 @@ from typing import Any, Final
 from claude_mem.domains.context.interest import (
     Interest,
     evidence,
+    is_mostly_of,
     of_focus,
     of_query,
     plain_query,
@@ -42,7 +44,8 @@ FEWEST_HITS, MOST_HITS, TOKENS_A_HIT = 10, 50, 100  # hits looked at: what a bud
 HIT_SESSIONS: Final = 3  # sessions of the best hits, whose digests are looked at too
 LEARNINGS, RULES = 80, 60  # the latest, and of what a person wants always
 _ALWAYS_READ = 4  # of the hits, however late it is
-_LOOKED_AT = 3  # times as many are analysed
+_LOOKED_AT = 3  # times as many are looked at closely
+_ROUNDING: Final = 1e-9  # by which two ways to add up the same may differ
 _PER_HIT, _PER_OUTPUT = 12, 4  # passages: of what was said, of what a tool gave
 _OUTPUT: Final = 0.3  # of the hit's closeness, to what a tool gave: somebody's words say more
 _OUTPUT_HITS: Final = 0.5  # of its relevance, to what its session is about
@@ -154,8 +157,11 @@ class Gathering:
             return
         filters = Filters(project_ids=(self._ask.project_id,))
         limit = FEWEST_HITS + self._ask.budget // TOKENS_A_HIT
-        query = Query(text, filters, limit=min(limit, MOST_HITS), marked=False)
-        found = self._sources.search.find(self._scope, self._tx, query, self._ask.now)
+        fusion = "lexical" if self._ask.meaning.vector is None else "score"
+        query = Query(text, filters, limit=min(limit, MOST_HITS), marked=False, fusion=fusion)
+        found = self._sources.search.find(
+            self._scope, self._tx, query, self._ask.now, self._ask.meaning
+        )
         hits = [hit for hit in found.hits if hit.ref.kind not in ("session", "summary", "learning")]
         if evidence(found.rarity, map(_said_shares, found.hits)) < self._ask.threshold:
             self.is_silent = True
@@ -172,10 +178,11 @@ class Gathering:
                 break  # the best come first: an answer of these in time, not of all too late
             found_in = self._of_hit(hit, hit.relevance / best)
             self.units += (unit for unit in found_in if not _asks_again(unit, wanted))
-        for session_id in sorted(self._of_hits, key=lambda it: -self._of_hits[it])[:HIT_SESSIONS]:
-            row = memory.summary_of(self._scope, self._tx, session_id)
-            if row is not None:
-                self._digests[session_id] = _stored(row)
+        best_first = sorted(self._of_hits, key=lambda it: -self._of_hits[it])[:HIT_SESSIONS]
+        summaries = memory.summaries_of(self._scope, self._tx, best_first)
+        for session_id in best_first:
+            if session_id in summaries:
+                self._digests[session_id] = _stored(summaries[session_id])
 
     def _latest(self, project_id: str) -> None:
         """The latest sessions' digests, some made anew where the stored summary is behind."""
@@ -246,32 +253,35 @@ class Gathering:
                 reason=f"learned: {row['category']}",
             )
 
-    def _telling(self, cut: Sequence[str], most: int) -> list[tuple[int, str]]:
-        """The passages that speak most of what is wanted, with their places.
+    def _telling(self, cut: Sequence[str], most: int) -> list[tuple[int, str, float]]:
+        """The passages that speak most of what is wanted, with their places and how much they do.
 
-        Analysing a long output whole would cost more than the search: of many passages a look for the letters of the
-        words says which are worth it.
+        Looking closely at every passage of a long output would cost more than the search: a look for the letters of the
+        words says which are worth it, and that the others can be none of the best.
         """
-        numbered = list(enumerate(cut))
-        likely = most * _LOOKED_AT
-        if len(numbered) > likely:
-            worth = self.interest.glance(cut)
-            numbered = sorted(sorted(numbered, key=lambda it: -worth[it[0]])[:likely])
-        numbered.sort(key=lambda it: -self.interest.share(words_of(it[1])))
-        return numbered[:most]
+        enough = self.interest.enough or 1.0
+        promised = [min(it / enough, 1.0) + _ROUNDING for it in self.interest.glance(cut)]
+        best_first = sorted(range(len(cut)), key=lambda place: -promised[place])
+        found: list[tuple[float, int]] = []  # the best first, of equals the earlier
+        for place in best_first[: most * _LOOKED_AT]:
+            if len(found) >= most and promised[place] < -found[most - 1][0]:
+                break
+            insort(found, (-self.interest.share_of(cut[place]), place))
+        return [(place, cut[place], -share) for share, place in found[:most]]
 
     def _of_hit(self, hit: Hit, close: float) -> Iterator[Unit]:
         row = hit.row
         said = hit.ref.kind == "prompt"
         cut = paragraphs(text_of(row)) if said else passages(_given(hit))
         most = _PER_HIT if said else _PER_OUTPUT
-        for order, text in self._telling(list(cut), most):
+        for order, text, share in self._telling(list(cut), most):
             yield Unit(
                 kind=hit.ref.kind,
                 id=hit.ref.id,
                 about=_about_hit(hit),
                 text=shorten(text, WHOLE if said else LONGEST),
                 order=order,
+                share=share,
                 lead=_lead(hit),
                 session_id=row.get("session_id"),
                 occurred_at=row["occurred_at"],
@@ -287,10 +297,11 @@ def _asks_again(unit: Unit, wanted: frozenset[str]) -> bool:
 
     What states a rule is no question, however many of its words one has.
     """
-    if unit.lead != _ASKED or cues.RULE.search(unit.text):
-        return False
-    words = words_of(unit.text)
-    return len(words & wanted) >= _REPEATED * len(words)
+    return (
+        unit.lead == _ASKED
+        and is_mostly_of(unit.text, wanted, _REPEATED)
+        and not cues.RULE.search(unit.text)
+    )
 
 
 def _without_echoes(units: Sequence[Unit]) -> list[Unit]:
@@ -321,8 +332,8 @@ def _about_point(section: str, point: Point) -> str:
 
 @lru_cache(maxsize=2048)  # the same summaries speak to many prompts
 def _teaches(text: str) -> bool:
-    cues_of = (cues.CAUSE, cues.RESULT, cues.FAILURE)
-    return any(cue.search(text) for cue in cues_of) or bool(hard_words(text))
+    cues_of = (cues.CAUSE, cues.RESULT, cues.FAILURE)  # slower than the hard words by far
+    return bool(hard_words(text)) or any(cue.search(text) for cue in cues_of)
 
 
 def _said_shares(hit: Hit) -> list[tuple[str, float]]:

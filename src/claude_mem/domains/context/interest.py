@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
 from claude_mem.domains.context.errands import is_common, subject
 from claude_mem.domains.retrieval import analysis
+from claude_mem.domains.retrieval.spotting import Spotter
 
 ENOUGH: Final = (
     6  # words of the greatest weight that together are all of it: a long prompt has many more
@@ -33,7 +34,6 @@ _NEARLY_ALL: Final = 0.8  # unless it has this share of them;
 _DWELT: Final = 0.55  # or what it says of them, of what saying them without end would give,
 _WEAK: Final = 0.2  # is this much and no less than this,
 _STRETCH: Final = 1.15  # times its share
-_SHORT: Final = 4  # letters of a word that is looked for whole
 _ALL: Final = 2.5  # what counts as all of it; of a long prompt
 _ALL_AT_LEAST, _ALL_PER_WORD = 1.5, 0.185
 
@@ -44,12 +44,18 @@ class Interest:
 
     weights: Mapping[str, float]
     enough: float
+    _spotter: Spotter = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_spotter", Spotter(self.weights))
 
     def glance(self, texts: Iterable[str]) -> list[float]:
         """What the words whose letters are in each text are worth: near `share`, at a small part of its cost."""
-        looked_for = [(_beginning(word), weight) for word, weight in self.weights.items()]
-        lowered = [text.lower() for text in texts]
-        return [sum(weight for word, weight in looked_for if word in it) for it in lowered]
+        return self._spotter.glance(texts)
+
+    def share_of(self, text: str) -> float:
+        """How much of it a text speaks of, 0..1: the `share` of its words."""
+        return min(self._spotter.worth(text) / self.enough, 1.0) if self.enough else 0.0
 
     def share(self, words: frozenset[str]) -> float:
         """How much of it the words cover, 0..1."""
@@ -62,17 +68,27 @@ class Interest:
         return min(total / self.enough, 1.0)
 
 
-def _beginning(word: str) -> str:
-    """What a word's forms have in common: a stem may end in another letter than the word."""
-    return word[:-1] if len(word) > _SHORT and word.isascii() else word
-
-
 @lru_cache(maxsize=2048)  # what a store says of itself comes back with every prompt
 def words_of(text: str) -> frozenset[str]:
     """The words of a text by which it is compared: tokens of the analysis without stop-words."""
-    return frozenset(
-        token for token in set(analysis.tokens(text)) if not analysis.is_stop_word(token)
-    )
+    return analysis.words(text)
+
+
+def is_mostly_of(text: str, known: frozenset[str], share: float) -> bool:
+    """Whether at least `share` of a text's words are among those that are known; a text without words is.
+
+    Reads no further than it takes to know: a passage of many words is seldom made of those of a question.
+    """
+    too_many = len(known) * (1 - share) / share
+    seen: set[str] = set()
+    strange = 0
+    for word in analysis.each_word(text):
+        if word not in seen:
+            seen.add(word)
+            strange += word not in known
+            if strange > too_many + 1:
+                return False
+    return len(seen) - strange >= share * len(seen)
 
 
 def plain_query(prompt: str) -> str:

@@ -20,6 +20,8 @@ from hashlib import sha256
 from typing import Any, Final, Literal, Protocol
 
 from claude_mem.domains.memory.model import EntityRef
+from claude_mem.domains.retrieval.hybrid import NO_MEANING, Meaning
+from claude_mem.kernel.scope import Scope
 
 W_RELEVANCE: Final = 0.40
 W_RECENCY: Final = 0.20
@@ -80,6 +82,7 @@ class Ask:
     now: int = 0
     until: float = math.inf
     with_working: bool = False
+    meaning: Meaning = NO_MEANING  # of `query`
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ class Unit:
 
     `about` is a key of IMPORTANCE; `closeness` is the relevance of the hit it was found in, `nearby` that of its
     session, both 0..1 of the best there is. `order` is its place in what it was cut from, `lead` what stands before the
-    first passage of that.
+    first passage of that; `share` is how much of what is asked the text speaks of, where that was looked at already.
     """
 
     kind: str
@@ -104,6 +107,7 @@ class Unit:
     reason: str = ""
     order: int = 0
     lead: str = ""
+    share: float | None = None
 
     @property
     def ref(self) -> EntityRef:
@@ -193,22 +197,25 @@ def importance(unit: Unit) -> float:
 
 
 class Rendered(Protocol):
-    """Where rendered contexts are kept for when no worker is there (implemented in `adapters.local`)."""
+    """Where rendered contexts are kept for when no worker is there (implemented in `adapters.local`).
+
+    Of one enterprise: whoever prints what is kept asks nobody for whom. Of any other nothing is kept, and nothing told.
+    """
 
     @property
     def generation(self) -> int:
         """Grows whenever everything is dropped: what was begun before must not be saved after."""
         ...
 
-    def save(self, record: Mapping[str, Any], generation: int) -> None:
+    def save(self, scope: Scope, record: Mapping[str, Any], generation: int) -> None:
         """Keep the context of `record["place"]`; nothing happens when it was begun before the last drop."""
         ...
 
-    def load(self, place: str) -> Mapping[str, Any] | None:
+    def load(self, scope: Scope, place: str) -> Mapping[str, Any] | None:
         """The record that was saved last for a place."""
         ...
 
-    def places(self, project_id: str) -> Sequence[str]:
+    def places(self, scope: Scope, project_id: str) -> Sequence[str]:
         """The places of a project that have one."""
         ...
 
@@ -216,6 +223,6 @@ class Rendered(Protocol):
         """Delete every one."""
         ...
 
-    def given(self, session: str) -> Sequence[Sequence[str]]:
+    def given(self, scope: Scope, session: str) -> Sequence[Sequence[str]]:
         """The units that a hook gave a session by itself, told once."""
         ...

@@ -11,7 +11,7 @@ from typing import Final
 
 from claude_mem.domains.context.fence import clean
 from claude_mem.domains.context.gather import Gathering, Sources
-from claude_mem.domains.context.interest import Interest, words_of
+from claude_mem.domains.context.interest import Interest, plain_query, words_of
 from claude_mem.domains.context.model import (
     W_IMPORTANCE,
     W_RELEVANCE,
@@ -31,6 +31,8 @@ from claude_mem.domains.context.tokens import estimate
 from claude_mem.domains.context.working import units, working_memory
 from claude_mem.domains.memory import service as memory
 from claude_mem.domains.memory.model import EntityRef
+from claude_mem.domains.retrieval.hybrid import Meaning
+from claude_mem.domains.retrieval.model import Query
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
 
@@ -53,6 +55,7 @@ LIKELY: Final = 60
 LINE_TOKENS: Final = 9  # of what stands around a unit: its mark, a share of ids and headings
 RULE_TOKENS, PROMPT_LINE_TOKENS = 3, 7
 WORKING_MESSAGES: Final = 10
+NEAREST: Final = 64  # things near in meaning to a prompt: a person waits
 STANDING: Final = {"preference": 0.7, "open": 0.5, "decision": 0.3}  # so relevant to any work
 RULES: Final = 0.3  # relevance of what a person wants always, to the choice: whatever the prompt
 _MIN_WORDS = 2
@@ -64,6 +67,11 @@ class ContextService:
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
+
+    async def meaning(self, prompt: str, now: int, seconds: float) -> Meaning:
+        """What a prompt means, for `Ask`: made before the read begins, within about so many seconds."""
+        found = await self._sources.search.meaning(Query(plain_query(prompt)), now, seconds)
+        return replace(found, nearest=NEAREST)
 
     def assemble(
         self,
@@ -82,27 +90,46 @@ class ContextService:
         found = _likeliest([it for it in gathering.units if not gathering.is_known(it)], ask)
         if ask.with_working and gathering.own_session is not None:
             found += units(working_memory(scope, tx, gathering.own_session, WORKING_MESSAGES))
-        cleaned = [_cleaned(unit) for unit in found]
-        fresh = [unit for unit in cleaned if unit_key(unit) not in given]
-        before = {unit.text for unit in cleaned if unit_key(unit) in given}.union(told)
-        scored = self._scored(scope, tx, fresh, ask, gathering.interest)
-        relevant = [one for one in scored if one.parts.relevance >= ask.threshold]
+        fresh, before = _parted([_cleaned(unit) for unit in found], given)
+        relevant = self._relevant(scope, tx, fresh, ask, gathering.interest)
         best = sorted(relevant, key=lambda one: -one.value / one.tokens)[:CANDIDATES]
-        candidates = distinct(best, [words_of(text) for text in before])
+        candidates = distinct(best, [words_of(text) for text in before.union(told)])
         items = _chosen(candidates, ask)
         frame = Frame(ask.project, ask.budget, ask.query is not None, ask.now, gathering.sessions)
         text, shown = render(frame, items, len(relevant) - len(items))
         return Context(text, estimate(text), ask.budget, tuple(shown), len(relevant) - len(shown))
 
-    def _scored(
+    def _relevant(
         self, scope: Scope, tx: Tx, fresh: Sequence[Unit], ask: Ask, interest: Interest
     ) -> list[Scored]:
-        uses = memory.uses(scope, tx, list({unit.ref for unit in fresh}))
+        """What is relevant enough, scored. Words and uses are only looked up of that: it is the smaller part."""
+        shares = [
+            interest.share_of(unit.text) if unit.share is None else unit.share for unit in fresh
+        ]
         # Where there is no threshold the room is to be filled, and what stands near a hit is the best guess.
         sifts = ask.query is not None and ask.threshold > 0
-        themes = _themes(fresh, interest) if sifts else None
-        found = [_scored(unit, ask, interest, uses, themes) for unit in fresh]
-        return [one for one in found if len(one.words) >= _MIN_WORDS]
+        themes = _themes(fresh, shares) if sifts else None
+        found: list[tuple[Unit, float, frozenset[str]]] = []
+        for unit, share in zip(fresh, shares, strict=True):
+            relevance = _relevance(unit, share, ask, themes)
+            if relevance >= ask.threshold and len(words := words_of(unit.text)) >= _MIN_WORDS:
+                found.append((unit, relevance, words))
+        uses = memory.uses(scope, tx, list({unit.ref for unit, _, _ in found}))
+        return [_scored(*one, ask, uses) for one in found]
+
+
+def _parted(units: Sequence[Unit], given: Collection[str]) -> tuple[Sequence[Unit], frozenset[str]]:
+    """(those that were not given before, the texts of those that were)."""
+    if not given:
+        return units, frozenset()
+    fresh: list[Unit] = []
+    before: set[str] = set()
+    for unit in units:
+        if unit_key(unit) in given:
+            before.add(unit.text)
+        else:
+            fresh.append(unit)
+    return fresh, frozenset(before)
 
 
 def _chosen(candidates: Sequence[Scored], ask: Ask) -> list[Scored]:
@@ -138,37 +165,38 @@ def _likelihood(unit: Unit) -> float:
 
 
 def _cleaned(unit: Unit) -> Unit:
-    lead = clean(unit.lead)
-    return replace(unit, text=clean(unit.text), lead=f"{lead} " if lead else "")
+    text, lead = clean(unit.text), clean(unit.lead)
+    lead = f"{lead} " if lead else ""
+    if text == unit.text and lead == unit.lead:
+        return unit
+    return replace(unit, text=text, lead=lead, share=unit.share if text == unit.text else None)
 
 
-def _themes(units: Sequence[Unit], interest: Interest) -> dict[str, float]:
+def _themes(units: Sequence[Unit], shares: Sequence[float]) -> dict[str, float]:
     """How much of each session is about it, 0..1: one that only touches upon it lends little to its other points."""
     spoken: dict[str, list[bool]] = {}
-    for unit in units:
-        share = interest.share(words_of(unit.text))
+    for unit, share in zip(units, shares, strict=True):
         spoken.setdefault(unit.session_id or "", []).append(share >= OWN_FLOOR)
     return {it: min(sum(each) / len(each) / THEME, 1.0) for it, each in spoken.items()}
 
 
-def _scored(
-    unit: Unit,
-    ask: Ask,
-    interest: Interest,
-    uses: Mapping[EntityRef, int],
-    themes: Mapping[str, float] | None,
-) -> Scored:
-    words = words_of(unit.text)
-    relevance = interest.share(words)
-    if ask.query is not None:
-        found = max(unit.closeness, unit.nearby)
-        if themes is not None and relevance < OWN_FLOOR:
-            found *= themes.get(unit.session_id or "", 0.0)
-        relevance = OWN_WORDS * relevance + FOUND_IN * found
+def _relevance(unit: Unit, share: float, ask: Ask, themes: Mapping[str, float] | None) -> float:
+    """How much of what is asked a unit speaks of, by its own words (`share`) and by where it was found."""
     if unit.memory_type == "working":
-        relevance = 1.0
+        return 1.0
+    if ask.query is None:
+        return min(share, 1.0)
+    found = max(unit.closeness, unit.nearby)
+    if themes is not None and share < OWN_FLOOR:
+        found *= themes.get(unit.session_id or "", 0.0)
+    return min(OWN_WORDS * share + FOUND_IN * found, 1.0)
+
+
+def _scored(
+    unit: Unit, relevance: float, words: frozenset[str], ask: Ask, uses: Mapping[EntityRef, int]
+) -> Scored:
     parts = Parts(
-        relevance=min(relevance, 1.0),
+        relevance=relevance,
         recency=recency(ask.now - unit.occurred_at),
         importance=importance(unit),
         frequency=frequency(uses.get(unit.ref, 0)),

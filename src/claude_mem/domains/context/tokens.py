@@ -15,6 +15,7 @@ from typing import Final
 
 MARGIN: Final = 1.2
 _FOREIGN: Final = 1.6  # of a character outside ASCII
+_KEPT, _KEPT_CHARS = 8_192, 24  # pieces whose costs are remembered, and how long ones
 _SHORT_WORD: Final = 7  # letters that one token holds as a rule
 _PIECE = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+|[^\x00-\x7f]|[!-/:-@\[-`{-~]+|\n+|[ \t]{2,}")
 
@@ -24,7 +25,22 @@ def estimate(text: str) -> int:
     """Tokens of `text`, rather too many than too few; 0 for nothing."""
     if not text:
         return 0
-    return ceil(sum(map(_cost, _PIECE.findall(text))) * MARGIN)
+    return ceil(sum(map(_COSTS.__getitem__, _PIECE.findall(text))) * MARGIN)
+
+
+class _Costs(dict[str, float]):
+    """Pieces and what each costs: a text's pieces are mostly those of the one before it. Bounded."""
+
+    def __missing__(self, piece: str) -> float:
+        cost = _cost(piece)
+        if len(piece) <= _KEPT_CHARS:
+            if len(self) >= _KEPT:
+                self.clear()
+            self[piece] = cost
+        return cost
+
+
+_COSTS: Final = _Costs()
 
 
 def _cost(piece: str) -> float:

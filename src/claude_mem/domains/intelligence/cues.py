@@ -14,7 +14,9 @@ def _any(*patterns: str) -> re.Pattern[str]:
 
 
 DECISION: Final = _any(
-    r"\bdecid\w*|\bdecision\b|\bagreed\b|\bapproved?\b|\bsettled? (?:on|for)\b|\bchos(?:e|en)\b|\brecommend\w*",
+    # "Agreed, ..." is assent to what was said: what is decided stands there, or in what follows
+    r"\bdecid\w*|\bdecision\b|(?<!^)\bagreed\b|^agreed\b(?! ?[,.!;]|$)|\bapproved?\b"
+    r"|\bsettled? (?:on|for)\b|\bchos(?:e|en)\b|\brecommend\w*",
     r"\b(?:we|i)(?:'ll| will| are going to|'d) (?:use|take|go with|keep|switch|adopt|pick|choose|stay|not)\b",
     r"\blet'?s (?:use|take|go|keep|do|not|stay)\b|\bgo(?:ing)? (?:with|for)\b|\bstick(?:ing)? (?:with|to)\b",
     r"\binstead(?: of)?\b|\brather than\b|\bin favou?r of\b|\bswitch(?:ed|ing)? (?:to|from)\b"

@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 
 from claude_mem.domains.access.endpoints import require
+from claude_mem.domains.access.following import Follows
 from claude_mem.domains.intelligence import service
 from claude_mem.domains.memory import service as memory
 from claude_mem.domains.memory.endpoints import find_project
-from claude_mem.domains.memory.schemas import Page, decode_cursor, encode_cursor, wire
+from claude_mem.domains.memory.schemas import Page, page_of, wire
 from claude_mem.domains.retrieval.model import Filters
 from claude_mem.domains.retrieval.model import Query as Search
 from claude_mem.domains.retrieval.service import SearchService
@@ -58,7 +59,10 @@ async def post_summary(
             raise NotFound(f"session {session_id} holds nothing to summarise")
         return row
 
-    return wire(await _database(request).write(scope, work))
+    since = now_ms()
+    row = await _database(request).write(scope, work)
+    await request.app.state.changed(scope, since)
+    return wire(row)
 
 
 @router.get("/summaries/{summary_id}/versions", summary="What a summary said before")
@@ -77,14 +81,14 @@ async def get_versions(request: Request, scope: Reader, summary_id: str) -> Page
 async def get_learnings(
     request: Request,
     scope: Reader,
+    follows: Follows,
     project: Annotated[str | None, Query(max_length=4096)] = None,
     category: Category | None = None,
     q: Annotated[str | None, Query(min_length=1, max_length=10_000)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 20,
-    cursor: Annotated[str | None, Query(max_length=400)] = None,
 ) -> Page:
     """Of one project or all; with `q` those that match, the best first and on one page."""
-    after = decode_cursor(cursor)
+    after = follows.after
 
     def work(tx: Tx) -> list[dict[str, Any]]:
         project_id = find_project(scope, tx, project)
@@ -97,10 +101,7 @@ async def get_learnings(
         )
 
     rows = await _database(request).read(scope, work)
-    more = len(rows) > limit
-    shown = rows[:limit]
-    cursor = encode_cursor((shown[-1]["occurred_at"], shown[-1]["id"])) if more else None
-    return Page(data=[wire(row) for row in shown], next_cursor=cursor)
+    return page_of(rows, limit, "occurred_at", follows.seal)
 
 
 def _search(text: str, project_id: str | None, category: str | None, limit: int) -> Search:

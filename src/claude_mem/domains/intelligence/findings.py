@@ -21,8 +21,11 @@ _CONFIG = re.compile(
     r"|json|ini|env)\b|配置|设置|端口|版本",
     re.IGNORECASE,
 )
+# That somebody "learned of" or "learned about" a thing says nothing of what was learned.
 _LESSON = re.compile(
-    r"\blesson\b|\blearned\b|\bin general\b|\bpattern\b|教训|经验|规律", re.IGNORECASE
+    r"\blesson\b|\blearned(?: that\b|:| the hard way\b| (?:not |never )?to\b)|\bin general\b"
+    r"|\bpattern\b|教训|经验|规律",
+    re.IGNORECASE,
 )
 _VARIABLE = re.compile(
     r"0x[0-9a-f]+|\b[0-9a-f]{7,40}\b|\d+(?:\.\d+)?|(?:/[\w.@-]+)+/", re.IGNORECASE

@@ -26,4 +26,8 @@ def entry(kind: str, row: Row) -> IndexEntry:
         tags=tuple(row.get("tags_json") or ()),
         files=tuple(metadata.get("files") or ()),
         occurred_at=row["occurred_at"],
+        speaker=metadata.get("speaker"),
+        place=row.get("sequence_num"),
+        before=row.get("before") or "",
+        importance=0.5 if row.get("importance_score") is None else row["importance_score"],
     )

@@ -10,7 +10,7 @@ import structlog
 from claude_mem.domains.intelligence import service
 from claude_mem.domains.intelligence.model import Digest
 from claude_mem.domains.memory import service as memory
-from claude_mem.domains.memory.model import Derived
+from claude_mem.domains.memory.model import Changed, Derived, untold
 from claude_mem.domains.retrieval.service import IndexingService
 from claude_mem.kernel.clock import now_ms
 from claude_mem.kernel.errors import NotFound
@@ -78,11 +78,13 @@ class Summarise:
         queue: Queue,
         told: Told | None = None,
         clock: Clock = time.monotonic,
+        changed: Changed = untold,
     ) -> None:
         self._database = database
         self._indexing = indexing
         self._queue = queue
         self._told = told
+        self._changed = changed
         self._pace = _Pace(clock)
 
     async def run(self, scope: Scope, job: Job) -> None:
@@ -97,7 +99,7 @@ class Summarise:
             later = summarise_job(job.key, now_ms() + int(wait * 1000))
             await self._database.write(scope, lambda tx: self._queue.enqueue(scope, tx, [later]))
             return
-        began = self._pace.began()
+        began, since = self._pace.began(), now_ms()
         before, found = await self._database.read(scope, lambda tx: self._look(scope, tx, job.key))
         derived, project_id = await self._database.write(
             scope, lambda tx: self._work(scope, tx, job.key, before, found)
@@ -105,6 +107,7 @@ class Summarise:
         self._pace.took(began)
         if derived.changed or derived.removed:
             _log.info("session.summarised", id=job.key, changed=len(derived.changed))
+            await self._changed(scope, since)
             if self._told is not None:
                 await self._told(scope, project_id)
 

@@ -11,8 +11,9 @@ from fastapi.responses import StreamingResponse
 
 from claude_mem.domains.access import service as access
 from claude_mem.domains.access.endpoints import require
+from claude_mem.domains.access.following import Follows
 from claude_mem.domains.memory import service
-from claude_mem.domains.memory.schemas import Page, decode_cursor, encode_cursor, wire
+from claude_mem.domains.memory.schemas import Page, page_of, wire
 from claude_mem.kernel.clock import parse_moment
 from claude_mem.kernel.errors import Detail, Invalid, NotFound
 from claude_mem.kernel.scope import Scope
@@ -22,7 +23,6 @@ router = APIRouter(tags=["Memory"])
 Reader = Annotated[Scope, require("sessions:read")]
 Limit = Annotated[int, Query(ge=1, le=200)]
 _NAMED = 20  # projects in an error
-Cursor = Annotated[str | None, Query(max_length=400)]
 
 
 def _database(request: Request) -> Database:
@@ -41,19 +41,19 @@ async def get_projects(request: Request, scope: Reader) -> Page:
 async def get_sessions(
     request: Request,
     scope: Reader,
+    follows: Follows,
     project: Annotated[str | None, Query(max_length=4096)] = None,
     limit: Limit = 20,
-    cursor: Cursor = None,
 ) -> Page:
     """One page; pass `next_cursor` on for the next."""
-    after = decode_cursor(cursor)
+    after = follows.after
 
     def work(tx: Tx) -> list[dict[str, Any]]:
         project_id = find_project(scope, tx, project)
         return service.list_sessions(scope, tx, project_id=project_id, after=after, limit=limit + 1)
 
     rows = await _database(request).read(scope, work)
-    return _page(rows, limit, "last_activity_at")
+    return page_of(rows, limit, "last_activity_at", follows.seal)
 
 
 @router.get("/sessions/{session_id}", summary="One session")
@@ -80,11 +80,11 @@ async def get_part(
     scope: Reader,
     session_id: str,
     part: Part,
+    follows: Follows,
     limit: Limit = 50,
-    cursor: Cursor = None,
 ) -> Page:
     """Prompts, observations, code changes or summaries in order of (`occurred_at`, `id`)."""
-    after = decode_cursor(cursor)
+    after = follows.after
 
     def work(tx: Tx) -> list[dict[str, Any]]:
         session = service.get_session(scope, tx, session_id)
@@ -93,7 +93,8 @@ async def get_part(
             scope, tx, table, session["id"], after=after, limit=limit + 1
         )
 
-    return _page(await _database(request).read(scope, work), limit, "occurred_at")
+    rows = await _database(request).read(scope, work)
+    return page_of(rows, limit, "occurred_at", follows.seal)
 
 
 @router.get("/prompts/{entity_id}", summary="One prompt")
@@ -172,13 +173,6 @@ def _known_projects(scope: Scope, tx: Tx) -> str:
         return "nothing is remembered of any project yet"
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"known are {', '.join(names[:_NAMED])}{more}"
-
-
-def _page(rows: list[dict[str, Any]], limit: int, sort_key: str) -> Page:
-    more = len(rows) > limit
-    shown = rows[:limit]
-    cursor = encode_cursor((shown[-1][sort_key], shown[-1]["id"])) if more else None
-    return Page(data=[wire(row) for row in shown], next_cursor=cursor)
 
 
 def _moment(text: str | None) -> int | None:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from claude_mem.kernel.ids import deterministic_id, id_epoch_ms
+from claude_mem.kernel.scope import Scope
 
 PREVIEW_CHARS = 280
 TITLE_CHARS = 120
 UNTITLED = "Untitled session"
+# Told after a commit, and never fails: the enterprise's change journal holds new entries, with ids of this moment
+# (Unix ms) or later.
+Changed = Callable[[Scope, int], Awaitable[None]]
 AGENT, EXTRACTIVE = "agent", "extractive"  # who made a summary: the agent itself, or our extraction
+
+
+async def untold(_scope: Scope, _since: int) -> None:
+    """A `Changed` for where nobody listens."""
 
 
 def preview(text: str, limit: int = PREVIEW_CHARS) -> str:

@@ -5,7 +5,7 @@ Every function takes the scope first and works in the caller's transaction.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from claude_mem.domains.memory.model import (
@@ -71,11 +71,31 @@ def get_many(scope: Scope, tx: Tx, refs: Sequence[EntityRef]) -> dict[EntityRef,
     return reading.get_many(scope, tx, refs)
 
 
+def get_with_before(scope: Scope, tx: Tx, refs: Sequence[EntityRef]) -> dict[EntityRef, Row]:
+    """As `get_many`; prompts with what a person said just before them (`before`)."""
+    return reading.with_before(scope, tx, refs)
+
+
+def said_after(scope: Scope, tx: Tx, session_id: str, gone: Collection[str]) -> list[EntityRef]:
+    """Prompts whose vectors are made of one of the prompts `gone` too, as what was said before them."""
+    return reading.said_after(scope, tx, session_id, gone)
+
+
 def list_sessions(
     scope: Scope, tx: Tx, *, project_id: str | None, after: tuple[int, str] | None, limit: int
 ) -> list[Row]:
     """Sessions, latest activity first."""
     return reading.sessions(scope, tx, project_id=project_id, after=after, limit=limit)
+
+
+def marks(scope: Scope, tx: Tx, refs: Sequence[EntityRef]) -> dict[EntityRef, Row]:
+    """{"tags", "files"} of those references whose rows have any place for them."""
+    return reading.marks(scope, tx, refs)
+
+
+def recent_titles(scope: Scope, tx: Tx, project_ids: Sequence[str] | None, limit: int) -> list[str]:
+    """Titles of sessions, latest activity first; of some projects, or of all."""
+    return reading.recent_titles(scope, tx, project_ids, limit)
 
 
 def get_session(scope: Scope, tx: Tx, session_id: str) -> Row:
@@ -138,6 +158,14 @@ def exported_tables() -> tuple[str, ...]:
 def history(scope: Scope, tx: Tx, kind: str, entity_id: str) -> Iterator[Row]:
     """The journal of an entity, oldest version first."""
     return journal.states(scope, tx, EntityRef(kind, entity_id))
+
+
+def changes(scope: Scope, tx: Tx, after: str, limit: int) -> list[Row]:
+    """Entries of the journal of everything (id, kind, entity_id, version, at, state) after an id, in order of id.
+
+    Ids carry when an entry was written, not when it was committed: one may appear before an entry that was seen.
+    """
+    return journal.after(scope, tx, after, limit)
 
 
 def last_turn(scope: Scope, tx: Tx, project_id: str | None) -> tuple[str, int]:
@@ -210,6 +238,11 @@ def save_summary(scope: Scope, tx: Tx, summary: SessionSummary) -> str:
 def summary_of(scope: Scope, tx: Tx, session_id: str) -> Row | None:
     """Our summary of a session (by our id), with session and project."""
     return distilled.summary_of(scope, tx, session_id)
+
+
+def summaries_of(scope: Scope, tx: Tx, session_ids: Sequence[str]) -> dict[str, Row]:
+    """Our summaries of a few sessions (by our ids) by session, as `summary_of`; those without one are left out."""
+    return distilled.summaries_of(scope, tx, session_ids)
 
 
 def latest_summaries(scope: Scope, tx: Tx, project_id: str | None, limit: int) -> list[Row]:

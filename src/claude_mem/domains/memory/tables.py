@@ -50,6 +50,8 @@ sessions = sa.Table(
     sa.Column("ended_at", EpochMs),
     sa.Column("created_at", EpochMs, nullable=False),
     sa.Column("updated_at", EpochMs, nullable=False),
+    # How often anything of the session was written or taken out.
+    sa.Column("changes", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.UniqueConstraint("enterprise_id", "agent", "agent_session"),
     sa.ForeignKeyConstraint(
         ["enterprise_id", "project_id"], ["projects.enterprise_id", "projects.id"]
@@ -85,6 +87,7 @@ prompts = sa.Table(
     _session_fk(),
     sa.Index("ix_prompts_session", "enterprise_id", "session_id", "occurred_at", "id"),
     sa.Index("ix_prompts_hash", "enterprise_id", "content_hash"),
+    postgresql_partition_by="RANGE (id)",
 )
 
 observations = sa.Table(
@@ -124,6 +127,7 @@ observations = sa.Table(
     ),
     _session_fk(),
     sa.Index("ix_observations_session", "enterprise_id", "session_id", "occurred_at", "id"),
+    postgresql_partition_by="RANGE (id)",
 )
 
 code_changes = sa.Table(
@@ -156,6 +160,7 @@ code_changes = sa.Table(
     _session_fk(),
     sa.Index("ix_changes_file", "enterprise_id", "project_id", "file_path", "occurred_at"),
     sa.Index("ix_changes_session", "enterprise_id", "session_id", "occurred_at"),
+    postgresql_partition_by="RANGE (id)",
 )
 
 summaries = sa.Table(
@@ -323,4 +328,5 @@ ingested_events = sa.Table(
     ),  # kind of the row it made; null when it repeated one, or made none
     sa.Column("occurred_at", EpochMs, nullable=False),
     sqlite_with_rowid=False,
+    postgresql_partition_by="RANGE (event_id)",
 )

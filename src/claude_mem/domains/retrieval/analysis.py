@@ -29,14 +29,15 @@ import operator
 import re
 import threading
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from typing import Final
 
 import Stemmer
 
-ANALYSIS_VERSION: Final = 2
+ANALYSIS_VERSION: Final = 3
 MAX_TOKEN_CHARS: Final = 64
 # A document is analysed up to this many characters: its head and its tail. What lies between is
 # stored but not searchable.
@@ -45,6 +46,7 @@ TAIL_CHARS: Final = 8_192
 
 _CACHE_ENTRIES = 32_768
 _CACHE_PIECE_CHARS = 32
+_CACHE_WORDS = 8_192
 _MAX_CHUNK_CHARS = 256
 _HEX_MIN = 7
 _CAPS_MIN = 6
@@ -64,7 +66,9 @@ _CHUNK = re.compile(
     rf"{_WORD}+(?:[./'’{_MARKS}-]{_WORD}+)*[{_MARKS}]*|[{_DENSE}]+|[{_INDIC}]+", re.UNICODE
 )
 _DENSE_RUN = re.compile(rf"[{_DENSE}]")
+_DENSE_RUN_FROM = re.compile(rf"[{_DENSE}]+")
 _DENSE_RUNS = re.compile(rf"[{_DENSE}]{{2,}}")
+_BETWEEN = re.compile(rf"[\s{_DENSE}]")
 _INDIC_RUN = re.compile(rf"[{_INDIC}]")
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|[A-Z]|\d+")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -110,6 +114,12 @@ def fold(text: str) -> str:
 def is_dense(text: str) -> bool:
     """Whether the text begins in a script written without spaces."""
     return text >= "\u0e00" and _DENSE_RUN.match(text) is not None
+
+
+def dense_run(text: str, start: int, most: int) -> str:
+    """What stands from a place on in scripts written without spaces, up to `most` characters."""
+    found = _DENSE_RUN_FROM.match(text, start, start + most)
+    return found.group() if found else ""
 
 
 def is_hex_id(token: str) -> bool:
@@ -295,6 +305,29 @@ def tokens(text: str) -> list[str]:
     return (stored if stored.isascii() else _spread(stored)).split()
 
 
+def words(text: str) -> frozenset[str]:
+    """The distinct tokens of a text without stop-words: by what a text is compared with another, or with a question."""
+    return frozenset().union(*map(words_of_piece, set(_pieces(_bounded(text)))))
+
+
+def each_word(text: str) -> Iterator[str]:
+    """The same one after the other in the order of the text, repeats too: for who may have heard enough."""
+    for piece in _pieces(_bounded(text)):
+        yield from words_of_piece(piece)
+
+
+def words_of_piece(piece: str) -> tuple[str, ...]:
+    """The tokens, without stop-words, of text without white space."""
+    return _WORDS[piece]
+
+
+def spaced(folded: str) -> str:
+    """Folded text with a space for each character that stands in no word of a script with spaces: places stay."""
+    if folded.isascii():
+        return folded.encode("ascii").translate(_ASCII_CUT).decode("ascii")
+    return _BETWEEN.sub(" ", folded)
+
+
 def document(text: str) -> Analysed:
     """A document's field; at most HEAD_CHARS + TAIL_CHARS characters of it are read."""
     stored = _stored(_bounded(text))
@@ -344,6 +377,24 @@ def _load(name: str) -> frozenset[str]:
     return frozenset(word for words in lines for word in words)
 
 
+class _Words(dict[str, tuple[str, ...]]):
+    """Text without white space -> its tokens without stop-words. Bounded, as `_Expansions` is.
+
+    Taking the tokens of a text apart and asking of each whether it is a stop-word costs several times the look-up.
+    """
+
+    def __missing__(self, piece: str) -> tuple[str, ...]:
+        stored = _EXPANSIONS[piece]
+        found = (stored if stored.isascii() else _spread(stored)).split()
+        kept = tuple(token for token in found if not is_stop_word(token))
+        if len(piece) <= _CACHE_PIECE_CHARS:
+            if len(self) >= _CACHE_WORDS:
+                self.clear()
+            self[piece] = kept
+        return kept
+
+
+_WORDS: Final = _Words()
 _STOP_STEMS: Final = frozenset(stem(word) for word in _load("en.txt"))
 _STOP_DENSE: Final = _load("zh.txt")
 _STOP_CHARACTERS: Final = frozenset(word for word in _STOP_DENSE if len(word) == 1)
@@ -359,6 +410,11 @@ def is_stop_word(token: str) -> bool:
     """
     if token in _STOP_STEMS or token in _STOP_DENSE:
         return True
+    return not token.isascii() and _holds_function_character(token)
+
+
+@lru_cache(maxsize=8_192)  # there are not many more pairs in use
+def _holds_function_character(token: str) -> bool:
     if token in _KEPT_DENSE or not is_dense(token):
         return False
     return any(character in _STOP_CHARACTERS for character in token)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 
@@ -69,6 +69,21 @@ def of_filters(filters: Filters, now: int) -> tuple[tuple[str, ...], ...]:
     if filters.since is not None or filters.until is not None:
         groups.append(tuple(_span_labels(filters.since or 0, filters.until, now)))
     return tuple(groups)
+
+
+def of_files(files: Iterable[str]) -> tuple[str, ...]:
+    """Labels of what is about one of some files, each known by its last components."""
+    found = (
+        [part for part in _components(file) if part not in ("~", "..")][-_PATH_TAILS:]
+        for file in files
+    )
+    return tuple(dict.fromkeys(_label("f", "/".join(parts)) for parts in found if parts))
+
+
+def beginning(text: str) -> tuple[str, ...]:
+    """Beginnings (ending in `*`) of the labels of files, tags and tools; none where values are hashed."""
+    lower = text.lower().strip("/")
+    return tuple(f"{letter}.{lower}*" for letter in "fgw") if _PLAIN.fullmatch(lower) else ()
 
 
 def _components(path: str) -> list[str]:

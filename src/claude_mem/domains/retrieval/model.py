@@ -18,7 +18,9 @@ MAX_QUERY_CHARS: Final = 10_000
 class IndexEntry:
     """A remembered thing as the index needs it: plain text and what it can be filtered by.
 
-    `type` is the kind's own (observation type, prompt type, ...); `occurred_at` is in Unix ms.
+    `type` is the kind's own (observation type, prompt type, ...); `occurred_at` is in Unix ms. `speaker` is who said
+    it, where that is told; `place` is a prompt's number in its session: 1, 2, 3 in order; `before` is what was said
+    just before it, where a model is to see it; `importance` is 0..1.
     """
 
     kind: str
@@ -33,6 +35,15 @@ class IndexEntry:
     tags: tuple[str, ...]
     files: tuple[str, ...]
     occurred_at: int
+    speaker: str | None = None
+    place: int | None = None
+    before: str = ""
+    importance: float = 0.5
+
+    @property
+    def is_speech(self) -> bool:
+        """Whether a person said it."""
+        return self.kind == "prompt" and self.type == "user"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +65,12 @@ class Filters:
     since: int | None = None
     until: int | None = None
 
+    def holds(self, moment: int) -> bool:
+        """Whether a moment is between both ends, exactly: labels are whole days."""
+        return (self.since is None or moment >= self.since) and (
+            self.until is None or moment <= self.until
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -71,14 +88,15 @@ class Query:
     limit: int = 20
     offset: int = 0
     marked: bool = True
+    fusion: str = "score"  # or "rank": reciprocal ranks; or "lexical", or "meaning": that leg alone
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A result with its reasons. `row` is what `memory` remembers of it, as it is stored.
 
-    `relevance` is in 0..1; `shares` are the matched words and their parts of it, the greatest
-    first; `highlights` are passages as safe HTML.
+    `relevance` is in 0..1, and `reasons` are its parts, which add up to it. `shares` are the matched words and their
+    parts of how well the words match, the greatest first; `highlights` are passages as safe HTML.
     """
 
     ref: EntityRef
@@ -88,6 +106,43 @@ class Hit:
     shares: tuple[tuple[str, float], ...]
     matched_fields: tuple[str, ...]
     highlights: tuple[str, ...]
+    reasons: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """`relevance` is in 0..1; `parts` are the matched words and each one's share of it, the
+    greatest first.
+    """
+
+    relevance: float
+    parts: tuple[tuple[str, float], ...]
+    in_title: tuple[str, ...]
+    in_body: tuple[str, ...]
+
+
+class Ranked(NamedTuple):
+    """A document of a ranking: how well its words match, and everything that speaks for it together."""
+
+    ref: EntityRef
+    score: Score
+    relevance: float
+    reasons: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """What the index says to a query: a page of it, the best first, and the words looked for.
+
+    `total`, `total_is_estimate` and `rarity` are as in `SearchResult`.
+    """
+
+    page: tuple[Ranked, ...]
+    words: tuple[str, ...]
+    total: int
+    total_is_estimate: bool
+    rarity: Mapping[str, float]
+    degraded: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +159,15 @@ class SearchResult:
     used: tuple[str, ...]
     dropped: tuple[str, ...]
     rarity: Mapping[str, float] = field(default_factory=dict)
+    degraded: str = ""  # why nothing was found by its meaning; empty where it was
 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
     """What the index holds for an enterprise: documents, their total lengths in tokens, the span of
     their numbers; `shared` says whether other enterprises have documents too.
+
+    No two states of an enterprise's index have the same `generation`, also where a backup was brought back.
     """
 
     documents: int
@@ -119,6 +177,7 @@ class Collection:
     last: int
     shared: bool
     analysis_version: int
+    generation: int
 
 
 class StoredDocument(NamedTuple):
@@ -127,11 +186,37 @@ class StoredDocument(NamedTuple):
     number: int
     kind: str
     entity_id: str
+    project_id: str | None
+    session_id: str | None
+    role: str | None
+    type: str | None
+    tool: str | None
+    speaker: str | None
+    place: int | None
+    traits: int
+    importance: float
     occurred_at: int
     title: bytes
     title_length: int
     body: bytes
     body_length: int
+
+    @property
+    def ref(self) -> EntityRef:
+        """The entity."""
+        return EntityRef(self.kind, self.entity_id)
+
+
+class DescribedDocument(NamedTuple):
+    """What a document can be filtered and counted by, without its terms."""
+
+    kind: str
+    entity_id: str
+    project_id: str | None
+    role: str | None
+    type: str | None
+    tool: str | None
+    occurred_at: int
 
     @property
     def ref(self) -> EntityRef:

@@ -9,8 +9,12 @@ fields' frequencies are weighted and length-normalised before one saturation,
     tf~(t) = sum over fields s of  v_s * tf_s(t) / ((1 - b_s) + b_s * length_s / average_length_s)
     score  = sum over terms t of   idf(t) * tf~(t) / (k1 + tf~(t))
 
-with k1 = 1.2 and b = 0.75, the middle of what that paper recommends. The inverse document frequency
-is ln(1 + (N - df + 0.5) / (df + 0.5)), which cannot be negative.
+with k1 = 1.2 and b = 0.75, the middle of what that paper recommends, where the words are all there is to go by (PLAIN).
+For fusion with other evidence (FOR_FUSION) bodies are normalised in full, b = 1, and one of fewer than 60 tokens as if
+it had so many: of a long answer and a short remark with the same words the remark is about them, but of two remarks the
+shorter is not the better one. Titles are not: they hold who spoke and when, which says as much in a long title.
+docs/ranking.md has the figures. The inverse document frequency is ln(1 + (N - df + 0.5) / (df + 0.5)), which cannot be
+negative.
 """
 
 from __future__ import annotations
@@ -20,12 +24,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from claude_mem.domains.retrieval.terms import Needle
+from claude_mem.domains.retrieval.model import Score
+from claude_mem.domains.retrieval.terms import Needle, Needles
 
 K1: Final = 1.2
-B_TITLE: Final = 0.75
-B_BODY: Final = 0.75
 TITLE_WEIGHT: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """How much length counts: b of either field; a body counts as `floor` tokens at least, also on average."""
+
+    title: float
+    body: float
+    floor: float
+
+
+PLAIN: Final = Lengths(title=0.75, body=0.75, floor=0.0)
+FOR_FUSION: Final = Lengths(title=0.0, body=1.0, floor=60.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +52,18 @@ class CorpusStatistics:
     average_title: float
     average_body: float
 
+    @classmethod
+    def of(cls, documents: int, title_tokens: int, body_tokens: int) -> CorpusStatistics:
+        """From sums; of nothing they are those of one empty document."""
+        many = max(documents, 1)
+        return cls(many, title_tokens / many, body_tokens / many)
+
 
 class Field(NamedTuple):
     """A field's packed terms (see `terms`), and its number of tokens."""
 
     terms: bytes
     length: int
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """`relevance` is in 0..1; `parts` are the matched words and each one's share of it, the
-    greatest first.
-    """
-
-    relevance: float
-    parts: tuple[tuple[str, float], ...]
-    in_title: tuple[str, ...]
-    in_body: tuple[str, ...]
 
 
 def inverse_document_frequency(documents: int, frequency: int) -> float:
@@ -76,14 +86,21 @@ class Scorer:
     point, either way.
     """
 
-    def __init__(self, statistics: CorpusStatistics, frequencies: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        statistics: CorpusStatistics,
+        frequencies: Mapping[str, int],
+        lengths: Lengths = PLAIN,
+    ) -> None:
         count = max(statistics.documents, 1)
         weights = {word: inverse_document_frequency(count, df) for word, df in frequencies.items()}
         self._most = sum(weights.values()) or 1.0
         self._needles = [(word, Needle(word), weight) for word, weight in weights.items()]
-        self._quick = [(needle.count, weight) for _, needle, weight in self._needles]
-        self._title_rate = B_TITLE / max(statistics.average_title, 1.0)
-        self._body_rate = B_BODY / max(statistics.average_body, 1.0)
+        self._quick = Needles([needle for _, needle, _ in self._needles])
+        self._weights = list(weights.values())
+        self._lengths = lengths
+        self._title_rate = lengths.title / max(statistics.average_title, 1.0)
+        self._body_rate = lengths.body / max(statistics.average_body, lengths.floor, 1.0)
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -92,14 +109,15 @@ class Scorer:
 
     def relevance(self, title: Field, body: Field) -> float:
         """The score alone, 0..1: the quick form, for all candidates."""
-        titles, bodies = title.terms, body.terms
         title_unit, body_unit = self._units(title, body)
+        bodies = self._quick.counts(body.terms)
+        titles = self._quick.counts(title.terms) if title.length else bodies
+        if not title.length:
+            title_unit = 0.0
         total = 0.0
-        for count, weight in self._quick:
-            frequency = count(bodies) * body_unit
-            if title.length:
-                frequency += count(titles) * title_unit
-            if frequency:
+        for in_body, in_title, weight in zip(bodies, titles, self._weights, strict=True):
+            if in_body or in_title:
+                frequency = in_body * body_unit + in_title * title_unit
                 total += weight * frequency / (K1 + frequency)
         return total / self._most
 
@@ -127,7 +145,9 @@ class Scorer:
 
     def _units(self, title: Field, body: Field) -> tuple[float, float]:
         """What one occurrence counts for in each field: v_s / ((1 - b_s) + b_s * length_s / avg_s)."""
+        lengths = self._lengths
+        body_length = max(body.length, lengths.floor, 1.0)
         return (
-            TITLE_WEIGHT / (1 - B_TITLE + self._title_rate * title.length),
-            1 / (1 - B_BODY + self._body_rate * body.length),
+            TITLE_WEIGHT / (1 - lengths.title + self._title_rate * title.length),
+            1 / (1 - lengths.body + self._body_rate * body_length),
         )

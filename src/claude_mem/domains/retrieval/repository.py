@@ -9,14 +9,25 @@ import sqlalchemy as sa
 
 from claude_mem.domains.memory.model import EntityRef
 from claude_mem.domains.retrieval.analysis import ANALYSIS_VERSION
-from claude_mem.domains.retrieval.model import Collection, IndexEntry, StoredDocument
-from claude_mem.domains.retrieval.tables import search_documents, search_statistics
-from claude_mem.domains.sql import hold, insert_many, upsert
+from claude_mem.domains.retrieval.model import (
+    Collection,
+    DescribedDocument,
+    IndexEntry,
+    StoredDocument,
+)
+from claude_mem.domains.retrieval.tables import (
+    search_documents,
+    search_statistics,
+    vector_models,
+)
+from claude_mem.domains.sql import PerEngine, among, given, hold, insert_many, upsert
+from claude_mem.kernel import zones
+from claude_mem.kernel.clock import now_ms
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
 
 _CHUNK = 500  # parameters a statement: well under every engine's limit
-_EMPTY = Collection(0, 0, 0, 0, 0, shared=False, analysis_version=ANALYSIS_VERSION)
+_EMPTY = Collection(0, 0, 0, 0, 0, shared=False, analysis_version=ANALYSIS_VERSION, generation=0)
 
 
 def _chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
@@ -35,22 +46,52 @@ def _collection_query() -> Any:
         sa.select(sa.func.max(d.c.id)).scalar_subquery(),
         others,
         s.c.analysis_version,
+        s.c.generation,
     ).where(s.c.enterprise_id == sa.bindparam("enterprise"))
 
 
 # Made once: putting a statement together costs more than running it.
 _COLLECTION = _collection_query()
-_LOAD = sa.select(
+_STORED = sa.select(
     search_documents.c.enterprise_id,
     search_documents.c.id,
     search_documents.c.kind,
     search_documents.c.entity_id,
+    search_documents.c.project_id,
+    search_documents.c.session_id,
+    search_documents.c.role,
+    search_documents.c.type,
+    search_documents.c.tool,
+    search_documents.c.speaker,
+    search_documents.c.place,
+    search_documents.c.traits,
+    search_documents.c.importance,
     search_documents.c.occurred_at,
     search_documents.c.terms_title,
     search_documents.c.length_title,
     search_documents.c.terms_body,
     search_documents.c.length_body,
-).where(search_documents.c.id.in_(sa.bindparam("numbers", expanding=True)))
+)
+_DESCRIBE = PerEngine(
+    lambda dialect: sa.select(
+        search_documents.c.enterprise_id,
+        search_documents.c.kind,
+        search_documents.c.entity_id,
+        search_documents.c.project_id,
+        search_documents.c.role,
+        search_documents.c.type,
+        search_documents.c.tool,
+        search_documents.c.occurred_at,
+    ).where(given(dialect, search_documents.c.id, "numbers"))
+)
+_LOAD = PerEngine(lambda dialect: _STORED.where(given(dialect, search_documents.c.id, "numbers")))
+_LOAD_OF_KIND = PerEngine(
+    lambda dialect: _STORED.where(
+        search_documents.c.enterprise_id == sa.bindparam("enterprise"),
+        search_documents.c.kind == sa.bindparam("kind"),
+        given(dialect, search_documents.c.entity_id, "ids"),
+    )
+)
 
 
 _LAST_NUMBER = sa.select(sa.func.max(search_documents.c.id))
@@ -59,11 +100,22 @@ _NUMBERS_TAKEN = sa.select(
     sa.select(search_statistics.c.stale_through)
     .where(search_statistics.c.enterprise_id == sa.bindparam("enterprise"))
     .scalar_subquery(),
+    sa.select(sa.func.max(vector_models.c.head))
+    .where(vector_models.c.enterprise_id == sa.bindparam("enterprise"))
+    .scalar_subquery(),
 )
-_NUMBERS_OF = sa.select(search_documents.c.entity_id, search_documents.c.id).where(
-    search_documents.c.enterprise_id == sa.bindparam("enterprise"),
-    search_documents.c.kind == sa.bindparam("of_kind"),
-    search_documents.c.entity_id.in_(sa.bindparam("ids", expanding=True)),
+
+
+def _next_generation(moment: Any) -> Any:
+    """At least the moment (Unix ms): after a restored backup none comes again that was given out since."""
+    generation = search_statistics.c.generation
+    return sa.case((generation >= moment, generation + 1), else_=moment)
+
+
+_RAISE = (
+    sa.update(search_statistics)
+    .where(search_statistics.c.enterprise_id == sa.bindparam("enterprise"))
+    .values(generation=_next_generation(sa.bindparam("moment", type_=sa.BigInteger)))
 )
 _COUNT = (
     sa.update(search_statistics)
@@ -72,6 +124,7 @@ _COUNT = (
         documents=search_statistics.c.documents + sa.bindparam("more"),
         title_tokens=search_statistics.c.title_tokens + sa.bindparam("more_title"),
         body_tokens=search_statistics.c.body_tokens + sa.bindparam("more_body"),
+        generation=_next_generation(sa.bindparam("moment", type_=sa.BigInteger)),
     )
 )
 
@@ -81,18 +134,21 @@ def collection(scope: Scope, tx: Tx) -> Collection:
     row = tx.execute(_COLLECTION, {"enterprise": scope.enterprise_id}).first()
     if row is None:
         return _EMPTY
-    return Collection(row[0], row[1], row[2], row[3] or 0, row[4] or 0, bool(row[5]), row[6])
+    return Collection(
+        row[0], row[1], row[2], row[3] or 0, row[4] or 0, bool(row[5]), row[6], row[7]
+    )
 
 
 def next_number(scope: Scope, tx: Tx) -> int:
-    """The number of the next document: above all in use, and above all that a renewal takes for old.
+    """The number of the next document: above all in use, and above all that a renewal or the vectors take for old.
 
     What a renewal makes anew leaves its old number first: were that the greatest, a number given out after it would
-    lie among the old ones, and the document go with them. Nobody else is given a number until the transaction ends.
+    lie among the old ones, and the document go with them. In the same way one would lie among those that have vectors.
+    Nobody else is given a number until the transaction ends.
     """
-    _hold_numbers(scope, tx)
-    last, stale = tx.execute(_NUMBERS_TAKEN, {"enterprise": scope.enterprise_id}).one()
-    return max(last or 0, stale or 0) + 1
+    hold_numbers(scope, tx)
+    taken = tx.execute(_NUMBERS_TAKEN, {"enterprise": scope.enterprise_id}).one()
+    return max(number or 0 for number in taken) + 1
 
 
 def numbers_of(scope: Scope, tx: Tx, refs: Iterable[EntityRef]) -> dict[EntityRef, int]:
@@ -100,17 +156,20 @@ def numbers_of(scope: Scope, tx: Tx, refs: Iterable[EntityRef]) -> dict[EntityRe
 
     Whoever asks has the enterprise's numbers to itself until its transaction ends.
     """
-    _hold_numbers(scope, tx)
+    hold_numbers(scope, tx)
     by_kind: dict[str, list[str]] = {}
     for ref in refs:
         by_kind.setdefault(ref.kind, []).append(ref.id)
     found: dict[EntityRef, int] = {}
     for kind, ids in by_kind.items():
         for chunk in _chunks(ids):
-            wanted = {"enterprise": scope.enterprise_id, "of_kind": kind, "ids": chunk}
-            found.update(
-                {EntityRef(kind, row[0]): row[1] for row in tx.execute(_NUMBERS_OF, wanted)}
+            d = search_documents
+            query = sa.select(d.c.entity_id, d.c.id).where(
+                d.c.enterprise_id == scope.enterprise_id,
+                d.c.kind == kind,
+                among(tx, d.c.entity_id, chunk),
             )
+            found.update({EntityRef(kind, row[0]): row[1] for row in tx.execute(query)})
     return found
 
 
@@ -126,8 +185,23 @@ def numbers_page(scope: Scope, tx: Tx, after: int, limit: int) -> list[int]:
     return list(tx.execute(query).scalars())
 
 
-def add(scope: Scope, tx: Tx, documents: Sequence[tuple[StoredDocument, IndexEntry]]) -> None:
-    """Insert documents under their numbers."""
+def refs_of(scope: Scope, tx: Tx, numbers: Sequence[int]) -> dict[int, EntityRef]:
+    """The entities behind document numbers; those that are no document of the enterprise are left out."""
+    d = search_documents
+    found: dict[int, EntityRef] = {}
+    for chunk in _chunks(numbers):
+        query = sa.select(d.c.enterprise_id, d.c.id, d.c.kind, d.c.entity_id)
+        # The enterprise is compared here, as in `load`.
+        for row in tx.execute(query.where(among(tx, d.c.id, chunk))):
+            if row[0] == scope.enterprise_id:
+                found[row[1]] = EntityRef(row[2], row[3])
+    return found
+
+
+def add(
+    scope: Scope, tx: Tx, documents: Sequence[tuple[StoredDocument, IndexEntry]], zone: str
+) -> None:
+    """Insert documents under their numbers; `zone` is the one their days are counted in."""
     insert_many(
         tx,
         search_documents,
@@ -147,6 +221,10 @@ def add(scope: Scope, tx: Tx, documents: Sequence[tuple[StoredDocument, IndexEnt
                 document.body_length,
                 document.title,
                 document.body,
+                document.speaker,
+                document.place,
+                document.traits,
+                document.importance,
             )
             for document, entry in documents
         ],
@@ -157,6 +235,7 @@ def add(scope: Scope, tx: Tx, documents: Sequence[tuple[StoredDocument, IndexEnt
         len(documents),
         sum(document.title_length for document, _ in documents),
         sum(document.body_length for document, _ in documents),
+        zone,
     )
 
 
@@ -174,9 +253,17 @@ def remove(scope: Scope, tx: Tx, numbers: Sequence[int]) -> None:
         _count(scope, tx, -totals[0], -(totals[1] or 0), -(totals[2] or 0))
 
 
-def _count(scope: Scope, tx: Tx, documents: int, title_tokens: int, body_tokens: int) -> None:
+def raise_generation(scope: Scope, tx: Tx) -> None:
+    """Note that what a search finds has changed."""
+    tx.execute(_RAISE, {"enterprise": scope.enterprise_id, "moment": now_ms()})
+
+
+def _count(
+    scope: Scope, tx: Tx, documents: int, title_tokens: int, body_tokens: int, zone: str = ""
+) -> None:
     more = {"more": documents, "more_title": title_tokens, "more_body": body_tokens}
-    changed = tx.execute(_COUNT, {"enterprise": scope.enterprise_id, **more})
+    moment = now_ms()
+    changed = tx.execute(_COUNT, {"enterprise": scope.enterprise_id, "moment": moment, **more})
     if changed.rowcount == 0:
         row = {
             "enterprise_id": scope.enterprise_id,
@@ -184,13 +271,16 @@ def _count(scope: Scope, tx: Tx, documents: int, title_tokens: int, body_tokens:
             "title_tokens": title_tokens,
             "body_tokens": body_tokens,
             "analysis_version": ANALYSIS_VERSION,
+            "generation": moment,
+            "timezone": zone if zone != zones.DEFAULT else None,
         }
         upsert(tx, search_statistics, [row], _summed)
 
 
 def _summed(new: Any) -> dict[str, Any]:
     names = ("documents", "title_tokens", "body_tokens")
-    return {name: search_statistics.c[name] + new[name] for name in names}
+    sums = {name: search_statistics.c[name] + new[name] for name in names}
+    return sums | {"generation": _next_generation(new["generation"])}
 
 
 def mark_current(scope: Scope, tx: Tx) -> None:
@@ -198,15 +288,32 @@ def mark_current(scope: Scope, tx: Tx) -> None:
     _mark(scope, tx, ANALYSIS_VERSION, None)
 
 
-def mark_stale(scope: Scope, tx: Tx) -> None:
-    """Note that the documents of now are to be made anew; a renewal that was begun goes on.
+def mark_stale(scope: Scope, tx: Tx, zone: str) -> None:
+    """Note that the documents of now are to be made anew, in a time zone; a renewal to that that was begun goes on.
 
     Meanwhile the version is the one that is renewed to, negative: another program begins afresh.
     """
-    _hold_numbers(scope, tx)
+    hold_numbers(scope, tx)
     version, _ = _renewal(scope, tx)
-    if version != -ANALYSIS_VERSION:
+    if version != -ANALYSIS_VERSION or timezone(scope, tx) != zone:
         _mark(scope, tx, -ANALYSIS_VERSION, _last_number(tx))
+        mark_zone(scope, tx, zone)
+
+
+def mark_zone(scope: Scope, tx: Tx, zone: str) -> None:
+    """Note the time zone in which the documents' days are counted."""
+    s = search_statistics
+    values = {"timezone": None if zone == zones.DEFAULT else zone}
+    tx.execute(sa.update(s).where(s.c.enterprise_id == scope.enterprise_id).values(values))
+
+
+def timezone(scope: Scope, tx: Tx) -> str | None:
+    """The zone that was noted; None where nothing is indexed."""
+    s = search_statistics
+    row = tx.execute(
+        sa.select(s.c.timezone).where(s.c.enterprise_id == scope.enterprise_id)
+    ).first()
+    return None if row is None else row[0] or zones.DEFAULT
 
 
 def stale_through(scope: Scope, tx: Tx) -> int:
@@ -214,7 +321,8 @@ def stale_through(scope: Scope, tx: Tx) -> int:
     return _renewal(scope, tx)[1]
 
 
-def _hold_numbers(scope: Scope, tx: Tx) -> None:
+def hold_numbers(scope: Scope, tx: Tx) -> None:
+    """Let nobody else change which documents the enterprise has, until the transaction ends."""
     hold(tx, [f"search numbers of {scope.enterprise_id}"])
 
 
@@ -246,7 +354,34 @@ def load(scope: Scope, tx: Tx, numbers: Sequence[int]) -> list[StoredDocument]:
         # The enterprise is compared here: in the statement it makes SQLite walk all of its documents.
         found += [
             StoredDocument(*row[1:])
-            for row in tx.execute(_LOAD, {"numbers": chunk}).all()
+            for row in tx.execute(_LOAD.of(tx), {"numbers": chunk}).all()
             if row[0] == scope.enterprise_id
         ]
+    return found
+
+
+def describe(scope: Scope, tx: Tx, numbers: Sequence[int]) -> list[DescribedDocument]:
+    """Documents by number without their terms, those of other enterprises left out; in no order."""
+    found: list[DescribedDocument] = []
+    for chunk in _chunks(numbers):
+        found += [
+            DescribedDocument(*row[1:])
+            for row in tx.execute(_DESCRIBE.of(tx), {"numbers": chunk}).all()
+            if row[0] == scope.enterprise_id
+        ]
+    return found
+
+
+def load_refs(scope: Scope, tx: Tx, refs: Iterable[EntityRef]) -> list[StoredDocument]:
+    """Documents by what they are of; those that are not in the index are left out; in no order."""
+    by_kind: dict[str, list[str]] = {}
+    for ref in refs:
+        by_kind.setdefault(ref.kind, []).append(ref.id)
+    found: list[StoredDocument] = []
+    for kind, ids in by_kind.items():
+        for chunk in _chunks(ids):
+            values = {"enterprise": scope.enterprise_id, "kind": kind, "ids": chunk}
+            found += [
+                StoredDocument(*row[1:]) for row in tx.execute(_LOAD_OF_KIND.of(tx), values).all()
+            ]
     return found

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from claude_mem.domains.memory.model import preview
 from claude_mem.domains.retrieval.model import MAX_QUERY_CHARS, Hit
@@ -17,6 +18,21 @@ Path = Annotated[str | None, Field(min_length=1, max_length=4096)]
 Moment = Annotated[
     str | None, Field(max_length=40, description="ISO 8601, or a span ago such as 7d or 12h")
 ]
+FacetName = Literal[
+    "all", "project", "role", "type", "observation_type", "tool", "tag", "file", "day", "month"
+]
+
+
+def _facet_names(given: Any) -> Any:
+    """`true` is all of them; names may be separated by commas."""
+    if isinstance(given, bool):
+        return ["all"] if given else []
+    if isinstance(given, str):
+        given = [given]
+    if not isinstance(given, list):
+        return given
+    names = [part for it in given for part in (it.split(",") if isinstance(it, str) else [it])]
+    return ["all" if it == "true" else it for it in names if it not in ("", "false")]
 
 
 class SearchParameters(BaseModel):
@@ -40,8 +56,21 @@ class SearchParameters(BaseModel):
     session: Name = None
     since: Moment = None
     until: Moment = None
+    now: Annotated[
+        str | None,
+        Field(max_length=40, description='The moment that "yesterday" is counted from, ISO 8601'),
+    ] = None
+    fusion: Annotated[
+        Literal["score", "rank", "lexical"],
+        Field(description="How both legs are put together; lexical: the words alone"),
+    ] = "score"
     limit: Annotated[int, Field(ge=1, le=100)] = 20
     offset: Annotated[int, Field(ge=0, le=1_000)] = 0
+    facets: Annotated[
+        list[FacetName],
+        BeforeValidator(_facet_names),
+        Field(max_length=20, description="Facets to be counted: names, or `true` for all"),
+    ] = []
 
 
 class SearchBody(SearchParameters):
@@ -54,6 +83,15 @@ class Reason(BaseModel):
     """A word of the query that matched, and its share of the relevance."""
 
     term: str
+    share: float
+
+
+class Part(BaseModel):
+    """What speaks for a result (lexical, meaning, session, speech, speaker, date, rule, file, tool, importance,
+    recency, use), and its share of the relevance. The shares add up to it.
+    """
+
+    part: str
     share: float
 
 
@@ -86,10 +124,25 @@ class FoundItem(BaseModel):
     matched_fields: list[str]
     highlights: list[str]
     why: list[Reason]
+    explain: list[Part]
+
+
+class FacetValue(BaseModel):
+    """What to filter by, how it is called, and how many documents have it."""
+
+    value: str
+    label: str
+    count: int
 
 
 class SearchResponse(BaseModel):
-    """`total_results` is exact, or a number reached at least when `total_is_estimate`."""
+    """`total_results` is exact, or a number reached at least when `total_is_estimate`.
+
+    `facets`, where they were asked for, are counted over all that matches (`facets_are_of` is `all`), or over the 500
+    most promising (`candidates`). Days and months are those of UTC, newest first.
+
+    `degraded` says why nothing was looked for by its meaning, and the way out; null where it was, or need not be.
+    """
 
     query: str
     total_results: int
@@ -97,6 +150,17 @@ class SearchResponse(BaseModel):
     took_ms: float
     results: list[FoundItem]
     terms: Terms
+    degraded: str | None = None
+    facets: dict[str, list[FacetValue]] | None = None
+    facets_are_of: Literal["all", "candidates"] | None = None
+
+
+def facet_values(pairs: Sequence[tuple[str, int]], labels: Mapping[str, str]) -> list[FacetValue]:
+    """A facet as JSON; what has no label is called by its value."""
+    return [
+        FacetValue(value=value, label=labels.get(value, value), count=count)
+        for value, count in pairs
+    ]
 
 
 def found_item(hit: Hit, title: str, text: str) -> FoundItem:
@@ -120,4 +184,26 @@ def found_item(hit: Hit, title: str, text: str) -> FoundItem:
         matched_fields=list(hit.matched_fields),
         highlights=list(hit.highlights),
         why=[Reason(term=word, share=round(share, 4)) for word, share in hit.shares],
+        explain=[Part(part=name, share=round(share, 4)) for name, share in hit.reasons],
     )
+
+
+class SuggestedItem(BaseModel):
+    """`text` is what to search for. `kind`: title, file, tag, tool, identifier or word.
+
+    `match`: `prefix` when it begins as typed, `inside` when a word or part of it does, `typo` when it nearly does.
+    `seen`: in how many of the newest texts that were looked at it stands; not how many there are.
+    """
+
+    text: str
+    kind: str
+    match: str
+    seen: int
+
+
+class SuggestResponse(BaseModel):
+    """What the query may become, the best first."""
+
+    query: str
+    took_ms: float
+    suggestions: list[SuggestedItem]

@@ -8,15 +8,26 @@ committed can be found.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Final
 
 from claude_mem.domains.access import service as access
 from claude_mem.domains.memory import service as memory
 from claude_mem.domains.memory.model import EntityRef
-from claude_mem.domains.retrieval import analysis, labels, repository
+from claude_mem.domains.retrieval import analysis, intent, kept, labels, repository, traits, when
+from claude_mem.domains.retrieval.embedding import VectorKeeper
+from claude_mem.domains.retrieval.headings import READ_CHARS, heading
 from claude_mem.domains.retrieval.highlight import Wanted, highlights
+from claude_mem.domains.retrieval.hybrid import (
+    EMBED_S,
+    NO_MEANING,
+    Hybrid,
+    Meaning,
+    Question,
+    Understanding,
+    fields_of,
+)
 from claude_mem.domains.retrieval.model import (
     Collection,
     Filters,
@@ -24,30 +35,33 @@ from claude_mem.domains.retrieval.model import (
     Hydrate,
     IndexEntry,
     Query,
+    Ranked,
+    Ranking,
     SearchResult,
     StoredDocument,
 )
 from claude_mem.domains.retrieval.query import ParsedQuery, parse
 from claude_mem.domains.retrieval.ranking import (
+    FOR_FUSION,
     CorpusStatistics,
-    Field,
     Scorer,
     inverse_document_frequency,
 )
+from claude_mem.domains.retrieval.reranking import TOP, Rerank
 from claude_mem.domains.retrieval.terms import pack
 from claude_mem.kernel.clock import now_ms
 from claude_mem.kernel.errors import NotFound
 from claude_mem.kernel.scope import Scope
+from claude_mem.ports.cache import Cache
 from claude_mem.ports.database import Database, Tx
 from claude_mem.ports.lexical import LexicalDocument, LexicalIndex, LexicalPlan
 
 # How many documents are scored: enough that a page is never cut short by the engine's first guess.
-CANDIDATES: Final = 100
+CANDIDATES: Final = 150
 MAX_CANDIDATES: Final = 2_000
 _SPARE = 60
-_FEW_DOCUMENTS = (
-    100  # with fewer, nearly every word is in many of them, and none would count as rare
-)
+# With fewer, nearly every word is in many of them, and none would count as rare.
+_FEW_DOCUMENTS = 100
 _MARKED = 12  # words that are looked for in a result's text, those with the greatest shares first
 _REBUILD_BATCH = 500
 _REMOVE_PAGE = 5_000
@@ -55,32 +69,60 @@ _REMOVE_STEP = 500
 
 
 class IndexingService:
-    """Keeps the text index; every method works inside the caller's transaction."""
+    """Keeps the text index; every method works inside the caller's transaction.
 
-    def __init__(self, lexical: LexicalIndex) -> None:
+    `vectors` keeps the vectors in step, where given. `place` is the zone of enterprises that have none of their own.
+    """
+
+    def __init__(
+        self, lexical: LexicalIndex, vectors: VectorKeeper | None = None, place: str = "UTC"
+    ) -> None:
         self._lexical = lexical
+        self._vectors = vectors
+        self._place = place
 
     def index(self, scope: Scope, tx: Tx, entries: Sequence[IndexEntry]) -> None:
         """Index entries; one that is there already is replaced."""
         latest = {EntityRef(entry.kind, entry.entity_id): entry for entry in entries}
         if not latest:
             return
-        self.remove(scope, tx, latest)
+        zone = access.timezone(scope, tx, self._place)
+        place = when.zone(zone)
+        # Before anything is held: nobody else of the enterprise is given numbers until the transaction ends.
+        analysed = [
+            (ref, entry, heading(entry, place), analysis.document(entry.body))
+            for ref, entry in latest.items()
+        ]
+        packed = [(pack(title.stored), pack(body.stored)) for _, _, title, body in analysed]
+        numbers = repository.numbers_of(scope, tx, latest)
+        self._remove(scope, tx, sorted(numbers.values()))
+        if self._vectors is not None and numbers:
+            self._vectors.replaced(scope, tx, [latest[ref] for ref in numbers])
         first = repository.next_number(scope, tx)
         stored: list[tuple[StoredDocument, IndexEntry]] = []
         documents: list[LexicalDocument] = []
-        for number, (ref, entry) in enumerate(latest.items(), first):
-            title, body = analysis.document(entry.title), analysis.document(entry.body)
+        for number, ((ref, entry, title, body), (in_title, in_body)) in enumerate(
+            zip(analysed, packed, strict=True), first
+        ):
             stored.append(
                 (
                     StoredDocument(
                         number,
                         ref.kind,
                         ref.id,
+                        entry.project_id,
+                        entry.session_id,
+                        entry.role,
+                        entry.type,
+                        entry.tool,
+                        entry.speaker,
+                        entry.place,
+                        traits.of(entry.body[:READ_CHARS], is_speech=entry.is_speech),
+                        entry.importance,
                         entry.occurred_at,
-                        pack(title.stored),
+                        in_title,
                         title.length,
-                        pack(body.stored),
+                        in_body,
                         body.length,
                     ),
                     entry,
@@ -89,17 +131,23 @@ class IndexingService:
             documents.append(
                 LexicalDocument(number, title.indexed, body.indexed, labels.of_entry(entry))
             )
-        repository.add(scope, tx, stored)
+        repository.add(scope, tx, stored, zone)
         self._lexical.add(scope, tx, documents)
+        if self._vectors is not None:
+            self._vectors.added(scope, tx)
 
     def remove(self, scope: Scope, tx: Tx, refs: Iterable[EntityRef]) -> None:
         """Take entities out of the index; those that are not in it are passed over."""
-        numbers = sorted(repository.numbers_of(scope, tx, refs).values())
-        self._remove(scope, tx, numbers)
+        numbers = repository.numbers_of(scope, tx, refs)
+        self._remove(scope, tx, sorted(numbers.values()))
+        if self._vectors is not None and numbers:
+            self._vectors.removed(scope, tx, numbers)
 
     def purge(self, scope: Scope, tx: Tx) -> None:
         """Leave nothing of what was taken out in the index's files."""
         self._lexical.purge(scope, tx)
+        if self._vectors is not None:
+            self._vectors.purge(scope, tx)
 
     def rebuild(self, scope: Scope, tx: Tx, entries: Iterable[IndexEntry]) -> int:
         """Make the enterprise's index anew from what is remembered; returns how many documents."""
@@ -110,7 +158,10 @@ class IndexingService:
         while batch := list(islice(remaining, _REBUILD_BATCH)):
             self.index(scope, tx, batch)
             count += len(batch)
+        if self._vectors is not None:
+            self._vectors.made_anew(scope, tx)
         repository.mark_current(scope, tx)
+        repository.mark_zone(scope, tx, access.timezone(scope, tx, self._place))
         return count
 
     def start_renewal(self, scope: Scope, tx: Tx) -> None:
@@ -119,7 +170,7 @@ class IndexingService:
         Then `renew` everything that is remembered, in any pieces and order, then `finish_renewal`.
         What is indexed meanwhile is already new.
         """
-        repository.mark_stale(scope, tx)
+        repository.mark_stale(scope, tx, access.timezone(scope, tx, self._place))
 
     def renew(self, scope: Scope, tx: Tx, entries: Sequence[IndexEntry]) -> int:
         """Make anew what is still old of some entries; returns how many that were."""
@@ -139,6 +190,8 @@ class IndexingService:
         through = repository.stale_through(scope, tx)
         numbers = repository.numbers_page(scope, tx, 0, _REMOVE_STEP)
         left = [number for number in numbers if number <= through]
+        if self._vectors is not None and left:
+            self._vectors.removed_numbers(scope, tx, left)
         self._remove(scope, tx, left)
         if len(left) == _REMOVE_STEP:
             return False
@@ -146,9 +199,11 @@ class IndexingService:
         return True
 
     def is_current(self, scope: Scope, tx: Tx) -> bool:
-        """Whether the index was made by this program's analysis; if not, `rebuild` it."""
+        """Whether the index was made by this program's analysis, in the enterprise's zone; if not, `rebuild` it."""
         found = repository.collection(scope, tx)
-        return found.analysis_version == analysis.ANALYSIS_VERSION
+        zone = access.timezone(scope, tx, self._place)
+        in_zone = not found.documents or repository.timezone(scope, tx) == zone
+        return found.analysis_version == analysis.ANALYSIS_VERSION and in_zone
 
     def _remove(self, scope: Scope, tx: Tx, numbers: Sequence[int]) -> None:
         if numbers:
@@ -156,63 +211,195 @@ class IndexingService:
             repository.remove(scope, tx, numbers)
 
 
-class SearchService:
-    """Ranked lexical search. `hydrate` is `memory`'s read of rows by reference."""
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A search that has something to look for, with everything its ranking depends on."""
 
-    def __init__(self, database: Database, lexical: LexicalIndex, hydrate: Hydrate) -> None:
+    query: Query
+    parsed: ParsedQuery
+    filters: Filters
+    collection: Collection
+    plan: LexicalPlan
+    question: Question
+    meaning: Meaning
+
+
+class SearchService:
+    """Ranked search by words and by meaning. `hydrate` is `memory`'s read of rows by reference.
+
+    `understanding` makes vectors of questions; without it, or while it cannot, the words alone are searched. `place` is
+    the IANA zone in which "yesterday" is meant, where an enterprise has none. `rerank` puts the first results in
+    another order, where there is a model that reads them.
+
+    Where a cache is given, what the index says is kept there until the index changes; rows are always read anew.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        lexical: LexicalIndex,
+        hydrate: Hydrate,
+        cache: Cache | None = None,
+        understanding: Understanding | None = None,
+        place: str = "UTC",
+        rerank: Rerank | None = None,
+    ) -> None:
+        self._rerank = rerank
+        self.understanding = understanding or Understanding(None, None)
+        self._hybrid = Hybrid(self.understanding.leg, lexical)
+        self._place = place
         self._database = database
         self._lexical = lexical
         self._hydrate = hydrate
+        self._cache = cache
         self._names: dict[str, Mapping[str, str]] = {}
 
     async def search(self, scope: Scope, query: Query, now: int | None = None) -> SearchResult:
         """The best hits of the scope's enterprise; `now` (Unix ms) bounds an open end of time."""
         moment = now_ms() if now is None else now
-        return await self._database.read(scope, lambda tx: self.find(scope, tx, query, moment))
+        if self._rerank is None or query.offset or query.fusion != "score":
+            return await self._search(scope, query, moment)
+        found = await self._search(scope, replace(query, limit=max(query.limit, TOP)), moment)
+        told = await self._rerank(query.text, found.hits)
+        return replace(
+            found,
+            hits=tuple(told.items[: query.limit]),
+            degraded=found.degraded or told.degraded,
+        )
 
-    def find(self, scope: Scope, tx: Tx, query: Query, now: int) -> SearchResult:
+    async def _search(self, scope: Scope, query: Query, moment: int) -> SearchResult:
+        meaning = await self.meaning(query, moment)
+        if self._cache is None:
+            return await self._database.read(
+                scope, lambda tx: self.find(scope, tx, query, moment, meaning)
+            )
+        return await self._search_through(self._cache, scope, query, moment, meaning)
+
+    async def meaning(self, query: Query, now: int, seconds: float = EMBED_S) -> Meaning:
+        """What a query means, for `find`: made before a read begins, within about so many seconds."""
+        if query.fusion == "lexical":
+            return NO_MEANING
+        asked = intent.read(query.text, now, self._place)
+        return await self.understanding.of(asked, seconds, always=query.fusion == "meaning")
+
+    def find(
+        self, scope: Scope, tx: Tx, query: Query, now: int, meaning: Meaning = NO_MEANING
+    ) -> SearchResult:
         """The same inside the caller's own read, for what is put together from several reads."""
-        parsed = parse(query.text)
-        nothing = SearchResult((), 0, False, parsed.used, parsed.dropped)
+        asked = self._asked(scope, tx, query, now, meaning)
+        if asked is None:
+            return _nothing(query)
+        return self._result(scope, tx, asked, self._rank(scope, tx, asked))
+
+    def plan(
+        self, scope: Scope, tx: Tx, query: Query, now: int
+    ) -> tuple[LexicalPlan, Filters] | None:
+        """What a query asks of the index, and its filters looked up; None when nothing can be found."""
+        asked = self._asked(scope, tx, query, now, NO_MEANING)
+        return None if asked is None else (asked.plan, asked.filters)
+
+    async def _search_through(
+        self, cache: Cache, scope: Scope, query: Query, now: int, meaning: Meaning
+    ) -> SearchResult:
+        """First which ranking it would be, then the kept one with rows read anew; or all of it, to be kept.
+
+        The name is made of what was committed when it was asked for, and a ranking goes under the name that its own
+        snapshot makes: none is ever found under a later state of the index.
+        """
+        asked = await self._database.read(
+            scope, lambda tx: self._asked(scope, tx, query, now, meaning)
+        )
+        if asked is None:
+            return _nothing(query)
+        ranking = kept.decode(await cache.get(scope, _name(scope, asked)))
+        if ranking is not None:
+            found = ranking  # the name for the function below, which runs elsewhere
+            return await self._database.read(
+                scope, lambda tx: self._result(scope, tx, asked, found)
+            )
+
+        def work(tx: Tx) -> tuple[SearchResult, tuple[_Asked, Ranking] | None]:
+            again = self._asked(scope, tx, query, now, meaning)
+            if again is None:
+                return _nothing(query), None
+            fresh = self._rank(scope, tx, again)
+            return self._result(scope, tx, again, fresh), (again, fresh)
+
+        result, to_keep = await self._database.read(scope, work)
+        if to_keep is not None and not to_keep[1].degraded:
+            name = _name(scope, to_keep[0])
+            await cache.put(scope, name, kept.encode(to_keep[1]), kept.KEEP_S)
+        return result
+
+    def _asked(
+        self, scope: Scope, tx: Tx, query: Query, now: int, meaning: Meaning
+    ) -> _Asked | None:
+        """None when nothing can be found."""
+        place, read = self._place, intent.read(query.text, now, self._place)
+        if read.times and (place := access.timezone(scope, tx, place)) != self._place:
+            read = intent.read(query.text, now, place)
+        parsed = parse(query.text if query.fusion == "lexical" else read.topic)
         filters = _resolve(scope, tx, query)
         collection = repository.collection(scope, tx)
-        if parsed.is_empty or filters is None or not collection.documents:
-            return nothing
+        if filters is None or not collection.documents:
+            return None
+        if parsed.is_empty and (meaning.vector is None or parsed.excluded):
+            return None
         plan = _plan(parsed, filters, collection, query, now)
-        candidates = self._lexical.candidates(scope, tx, plan)
+        question = Question(query.text, read, now, place, query.fusion)
+        return _Asked(query, parsed, filters, collection, plan, question, meaning)
+
+    def _rank(self, scope: Scope, tx: Tx, asked: _Asked) -> Ranking:
+        query, collection = asked.query, asked.collection
+        candidates = self._lexical.candidates(scope, tx, asked.plan)
         found = repository.load(scope, tx, candidates.numbers)
-        documents = [document for document in found if _in_time(document, filters)]
-        scorer = Scorer(
-            _statistics(collection),
-            # A word that nobody has cannot be scored by any document: it is no part of the scale.
-            {word: count for word, count in candidates.frequencies.items() if count},
+        documents = [it for it in found if asked.filters.holds(it.occurred_at)]
+        # A word that nobody has cannot be scored by any document: it is no part of the scale.
+        counts = {word: count for word, count in candidates.frequencies.items() if count}
+        sums = (collection.documents, collection.title_tokens, collection.body_tokens)
+        whole = CorpusStatistics.of(*sums)
+        scorer = Scorer(whole, counts)
+        judged_by = scorer if query.fusion == "lexical" else Scorer(whole, counts, FOR_FUSION)
+        hits = self._hybrid.find(
+            *(scope, tx, asked.question, asked.meaning, asked.filters, asked.plan),
+            *(documents, judged_by, query.offset + query.limit),
         )
-        page = _best(documents, scorer)[query.offset : query.offset + query.limit]
-        hits = self._hits(scope, tx, scorer, page, marked=query.marked)
+        page = hits.ranked[query.offset :]
         many = max(collection.documents, _FEW_DOCUMENTS)
         unknown = inverse_document_frequency(many, 0)
-        return SearchResult(
-            hits=hits,
-            total=max(candidates.total - (len(found) - len(documents)), len(hits)),
-            total_is_estimate=candidates.total_is_estimate,
-            used=parsed.used,
-            dropped=parsed.dropped,
+        return Ranking(
+            page=tuple(
+                Ranked(it.ref, scorer.explain(*fields_of(it)), relevance, reasons)
+                for it, relevance, reasons in page
+            ),
+            words=scorer.words,
+            total=candidates.total - (len(found) - len(documents)) + hits.meant,
+            total_is_estimate=candidates.total_is_estimate or hits.meant > 0,
+            degraded=hits.degraded,
             rarity={
                 word: inverse_document_frequency(many, count) / unknown
                 for word, count in candidates.frequencies.items()
             },
         )
 
-    def _hits(
-        self, scope: Scope, tx: Tx, scorer: Scorer, page: Sequence[StoredDocument], *, marked: bool
-    ) -> tuple[Hit, ...]:
-        rows = self._hydrate(scope, tx, [document.ref for document in page])
+    def _result(self, scope: Scope, tx: Tx, asked: _Asked, ranking: Ranking) -> SearchResult:
+        """A ranking as it is shown: with the rows as they are now."""
+        rows = self._hydrate(scope, tx, [ranked.ref for ranked in ranking.page])
         names = self._project_names(scope, tx, rows.values())
-        wanted = Wanted(scorer.words) if marked else None
-        return tuple(
-            _hit(document, rows[document.ref], names, scorer, wanted)
-            for document in page
-            if document.ref in rows
+        wanted = Wanted(ranking.words) if asked.query.marked else None
+        hits = tuple(
+            _hit(ranked, rows[ranked.ref], names, wanted)
+            for ranked in ranking.page
+            if ranked.ref in rows
+        )
+        return SearchResult(
+            hits=hits,
+            total=max(ranking.total, len(hits)),
+            total_is_estimate=ranking.total_is_estimate,
+            used=asked.parsed.used,
+            dropped=asked.parsed.dropped,
+            rarity=ranking.rarity,
+            degraded=ranking.degraded or asked.meaning.degraded,
         )
 
     def _project_names(
@@ -224,6 +411,20 @@ class SearchService:
             known = {"": "", **{row["id"]: row["name"] for row in access.projects(scope, tx)}}
             self._names[scope.enterprise_id] = known
         return known
+
+
+def _nothing(query: Query) -> SearchResult:
+    parsed = parse(query.text)
+    return SearchResult((), 0, False, parsed.used, parsed.dropped)
+
+
+def _name(scope: Scope, asked: _Asked) -> str:
+    meaning = asked.meaning.model if asked.meaning.vector is not None else None
+    place = asked.question.place
+    day = when.day_of(asked.question.now, when.zone(place)).isoformat()
+    return kept.name_of(
+        scope, asked.plan, asked.filters, asked.collection, asked.query, (meaning, f"{day} {place}")
+    )
 
 
 def _resolve(scope: Scope, tx: Tx, query: Query) -> Filters | None:
@@ -260,48 +461,13 @@ def _plan(
     )
 
 
-def _statistics(collection: Collection) -> CorpusStatistics:
-    documents = max(collection.documents, 1)
-    return CorpusStatistics(
-        documents, collection.title_tokens / documents, collection.body_tokens / documents
-    )
-
-
-def _in_time(document: StoredDocument, filters: Filters) -> bool:
-    """The moment exactly: labels are whole days."""
-    return (filters.since is None or document.occurred_at >= filters.since) and (
-        filters.until is None or document.occurred_at <= filters.until
-    )
-
-
-def _fields(document: StoredDocument) -> tuple[Field, Field]:
-    return (
-        Field(document.title, document.title_length),
-        Field(document.body, document.body_length),
-    )
-
-
-def _best(documents: Iterable[StoredDocument], scorer: Scorer) -> list[StoredDocument]:
-    """Highest relevance first; of equals the newer."""
-    return sorted(
-        documents,
-        key=lambda document: (
-            scorer.relevance(*_fields(document)),
-            document.occurred_at,
-            document.number,
-        ),
-        reverse=True,
-    )
-
-
 def _hit(
-    document: StoredDocument,
+    ranked: Ranked,
     row: Mapping[str, Any],
     projects: Mapping[str, str],
-    scorer: Scorer,
     wanted: Wanted | None,
 ) -> Hit:
-    score = scorer.explain(*_fields(document))
+    score = ranked.score
     in_fields = (("title", score.in_title), ("content", score.in_body))
     passages: Sequence[str] = ()
     if wanted is not None:
@@ -310,13 +476,14 @@ def _hit(
         if not passages and score.in_title:
             passages = highlights(title_of(row), wanted, only=matched)
     return Hit(
-        ref=document.ref,
+        ref=ranked.ref,
         row=row,
         project=projects.get(row.get("project_id") or "") or None,
-        relevance=score.relevance,
+        relevance=ranked.relevance,
         shares=score.parts,
         matched_fields=tuple(name for name, words in in_fields if words),
         highlights=tuple(passages),
+        reasons=ranked.reasons,
     )
 
 

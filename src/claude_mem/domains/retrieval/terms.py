@@ -21,6 +21,7 @@ import operator
 import struct
 from bisect import bisect_left, bisect_right
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
 from claude_mem.domains.retrieval.analysis import is_dense
@@ -124,6 +125,16 @@ class Needle:
             return 0  # a longer token that begins so
         return first - _A if packed[end + 1] == _NEWLINE else _read(packed, end)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is a token as a whole, of a script with spaces: what `counts` looks up quickly."""
+        return not (self._dense or self._prefix)
+
+    @property
+    def place(self) -> tuple[bytes, int, int]:
+        """(what is looked for, its length, where the header says in which range it is): for `counts`."""
+        return self._letters, self._end, self._range
+
     def _count_beginnings(self, packed: bytes, low: int, high: int) -> int:
         total = 0
         place = packed.find(self._letters, low, high)
@@ -135,6 +146,43 @@ class Needle:
             total += _read(packed, start)
             place = packed.find(self._letters, end, high)
         return total
+
+
+class Needles:
+    """Several words to look up in each of many fields, in their order: as `Needle.count` of each, in a third of its
+    time.
+    """
+
+    __slots__ = ("_needles", "_places")
+
+    def __init__(self, needles: Sequence[Needle]) -> None:
+        self._needles = needles
+        self._places = [(it.place if it.is_whole else None) for it in needles]
+
+    def counts(self, packed: bytes) -> list[int]:
+        """How often the packed field has each word."""
+        found: list[int] = []
+        is_short = packed[0] == _NEWLINE
+        low, high = 0, len(packed)
+        for number, place in enumerate(self._places):
+            if place is None:
+                found.append(self._needles[number].count(packed))
+                continue
+            letters, length, within = place
+            if not is_short:
+                low, high = _RANGE.unpack_from(packed, within)
+                high += 1
+            at = packed.find(letters, low, high)
+            if at < 0:
+                found.append(0)
+                continue
+            end = at + length
+            first = packed[end]
+            if not _A <= first <= _Z:
+                found.append(0)  # a longer token that begins so
+            else:
+                found.append(first - _A if packed[end + 1] == _NEWLINE else _read(packed, end))
+        return found
 
 
 def _read(packed: bytes, at: int) -> int:

@@ -149,6 +149,7 @@ def _ingested_events() -> None:
         sa.Column("occurred_at", MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("enterprise_id", "event_id"),
         sqlite_with_rowid=False,
+        postgresql_partition_by="RANGE (event_id)",
     )
 
 
@@ -412,6 +413,7 @@ def _code_changes() -> None:
             ["sessions.enterprise_id", "sessions.id"],
             ondelete="CASCADE",
         ),
+        postgresql_partition_by="RANGE (id)",
     )
     op.create_index(
         "ix_changes_file",
@@ -497,6 +499,7 @@ def _observations() -> None:
             ["sessions.enterprise_id", "sessions.id"],
             ondelete="CASCADE",
         ),
+        postgresql_partition_by="RANGE (id)",
     )
     op.create_index(
         "ix_observations_session",
@@ -531,6 +534,7 @@ def _prompts() -> None:
             ["sessions.enterprise_id", "sessions.id"],
             ondelete="CASCADE",
         ),
+        postgresql_partition_by="RANGE (id)",
     )
     op.create_index("ix_prompts_hash", "prompts", ["enterprise_id", "content_hash"])
     op.create_index(

@@ -54,6 +54,17 @@ _NEWEST_OF_PROJECT = _NEWEST.where(t.sessions.c.project_id == sa.bindparam("proj
 _OF_SESSION = _with_session().where(t.summaries.c.session_id == sa.bindparam("session"))
 
 
+# Made once, as those above: putting a statement together costs more than running it.
+_OF_SESSIONS = _with_session().where(
+    t.summaries.c.session_id.in_(sa.bindparam("sessions", expanding=True))
+)
+_USES = sa.select(t.entity_use.c.entity_id, t.entity_use.c.used).where(
+    t.entity_use.c.enterprise_id == sa.bindparam("enterprise"),
+    t.entity_use.c.kind == sa.bindparam("of_kind"),
+    t.entity_use.c.entity_id.in_(sa.bindparam("ids", expanding=True)),
+)
+
+
 def latest_summaries(scope: Scope, tx: Tx, project_id: str | None, limit: int) -> list[Row]:
     """Our summaries, newest first, with their sessions."""
     given: Row = {"enterprise": scope.enterprise_id, "amount": limit}
@@ -69,6 +80,15 @@ def summary_of(scope: Scope, tx: Tx, session_id: str) -> Row | None:
     given = {"enterprise": scope.enterprise_id, "session": session_id}
     row = tx.execute(_OF_SESSION, given).mappings().first()
     return None if row is None else dict(row)
+
+
+def summaries_of(scope: Scope, tx: Tx, session_ids: Sequence[str]) -> dict[str, Row]:
+    """Our summaries of some sessions by session; those without one are left out."""
+    if not session_ids:
+        return {}
+    given = {"enterprise": scope.enterprise_id, "sessions": list(session_ids)}
+    found = tx.execute(_OF_SESSIONS, given).mappings()
+    return {row["session_id"]: dict(row) for row in found}
 
 
 def is_forgotten(scope: Scope, tx: Tx, ref: EntityRef) -> bool:
@@ -176,13 +196,10 @@ def compactions_since(scope: Scope, tx: Tx, session_id: str, since: int) -> list
 
 def uses(scope: Scope, tx: Tx, refs: Sequence[EntityRef]) -> dict[EntityRef, int]:
     """How often each was used; those never used are left out."""
-    u = t.entity_use
     found: dict[EntityRef, int] = {}
     for kind, ids in _by_kind(refs):
-        query = sa.select(u.c.entity_id, u.c.used).where(
-            u.c.enterprise_id == scope.enterprise_id, u.c.kind == kind, u.c.entity_id.in_(ids)
-        )
-        found.update({EntityRef(kind, row[0]): row[1] for row in tx.execute(query)})
+        wanted = {"enterprise": scope.enterprise_id, "of_kind": kind, "ids": ids}
+        found.update({EntityRef(kind, row[0]): row[1] for row in tx.execute(_USES, wanted)})
     return found
 
 

@@ -20,7 +20,7 @@ from claude_mem.domains.memory.model import (
     ForgottenTurns,
     preview,
 )
-from claude_mem.domains.memory.repository import distilled, journal, learnings
+from claude_mem.domains.memory.repository import distilled, journal, learnings, recording
 from claude_mem.kernel.ids import new_id
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
@@ -184,14 +184,18 @@ def erase(
     """
     titles = list(dict.fromkeys([*untitled, *_titles_taken(scope, tx, refs)]))
     prompts = _prompts_of(scope, tx, refs)
+    sessions: set[str] = set()
     for ref in refs:
         if ref.kind == "learning":
             learnings.forget(scope, tx, ref.id, now)
             continue
         table = _BY_KIND[ref.kind]
         mine = sa.and_(table.c.enterprise_id == scope.enterprise_id, table.c.id == ref.id)
-        if tx.execute(sa.delete(table).where(mine)).rowcount:
+        session_id = tx.execute(sa.delete(table).where(mine).returning(table.c.session_id)).scalar()
+        if session_id is not None:
+            sessions.add(session_id)
             journal.blank(scope, tx, ref, journal.FORGOTTEN, now)
+    recording.note_changes(scope, tx, sessions, now)
     for session_id, gone in prompts.items():
         _unlink(scope, tx, session_id, gone, now)
     for session_id in titles:
@@ -214,6 +218,7 @@ def empty_session(scope: Scope, tx: Tx, session_id: str, now: int) -> None:
         "observation_count": 0,
         "last_sequence": 0,
         "updated_at": now,
+        "changes": s.c.changes + 1,
     }
     emptied = tx.execute(
         sa.update(s)

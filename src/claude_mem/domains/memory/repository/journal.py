@@ -69,6 +69,30 @@ def states(scope: Scope, tx: Tx, ref: EntityRef) -> Iterator[dict[str, Any]]:
         yield dict(row)
 
 
+_AFTER = (
+    sa.select(
+        t.change_journal.c.id,
+        t.change_journal.c.kind,
+        t.change_journal.c.entity_id,
+        t.change_journal.c.version,
+        t.change_journal.c.at,
+        t.change_journal.c.state,
+    )
+    .where(
+        t.change_journal.c.enterprise_id == sa.bindparam("enterprise"),
+        t.change_journal.c.id > sa.bindparam("after"),
+    )
+    .order_by(t.change_journal.c.id)
+    .limit(sa.bindparam("amount"))
+)
+
+
+def after(scope: Scope, tx: Tx, entry_id: str, limit: int) -> list[dict[str, Any]]:
+    """The next entries of the whole journal in order of id, which is that of time to the millisecond."""
+    wanted = {"enterprise": scope.enterprise_id, "after": entry_id, "amount": limit}
+    return [dict(row) for row in tx.execute(_AFTER, wanted).mappings()]
+
+
 def blank(scope: Scope, tx: Tx, ref: EntityRef, state: dict[str, Any], now: int) -> None:
     """Empty every earlier state of an entity and append the one given."""
     version, _ = last(scope, tx, ref) or (0, None)

@@ -7,6 +7,7 @@ forgetting one leaves what the others say.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -47,19 +48,31 @@ def learnings(
 ) -> list[Row]:
     """Newest first; `after` is the (occurred_at, id) of the last one seen."""
     table = t.learnings
+    query = _newest(project_id is not None, category is not None)
+    if after is not None:
+        query = query.where(beyond((table.c.occurred_at, table.c.id), after, earlier=True))
+    wanted = {"enterprise": scope.enterprise_id, "amount": limit}
+    if project_id is not None:
+        wanted["project"] = project_id
+    if category is not None:
+        wanted["of_category"] = category
+    return [dict(row) for row in tx.execute(query, wanted).mappings()]
+
+
+@cache  # every context asks for some, and putting a statement together costs more than running it
+def _newest(of_project: bool, of_category: bool) -> Any:
+    table = t.learnings
     query = sa.select(table).where(
-        table.c.enterprise_id == scope.enterprise_id,
+        table.c.enterprise_id == sa.bindparam("enterprise"),
         sa.not_(table.c.is_deleted),
         table.c.occurred_at.is_not(None),
     )
-    if project_id is not None:
-        query = query.where(table.c.project_id == project_id)
-    if category is not None:
-        query = query.where(table.c.category == category)
-    if after is not None:
-        query = query.where(beyond((table.c.occurred_at, table.c.id), after, earlier=True))
-    query = query.order_by(table.c.occurred_at.desc(), table.c.id.desc()).limit(limit)
-    return [dict(row) for row in tx.execute(query).mappings()]
+    if of_project:
+        query = query.where(table.c.project_id == sa.bindparam("project"))
+    if of_category:
+        query = query.where(table.c.category == sa.bindparam("of_category"))
+    newest = (table.c.occurred_at.desc(), table.c.id.desc())
+    return query.order_by(*newest).limit(sa.bindparam("amount"))
 
 
 def learned_in(scope: Scope, tx: Tx, session_id: str) -> list[str]:

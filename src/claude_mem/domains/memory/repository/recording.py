@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,7 +25,7 @@ from claude_mem.domains.memory.model import (
     preview,
 )
 from claude_mem.domains.memory.repository.journal import Journal
-from claude_mem.domains.sql import EpochMs, insert_many
+from claude_mem.domains.sql import EpochMs, among, insert_many
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
 
@@ -43,7 +43,7 @@ def known_events(scope: Scope, tx: Tx, event_ids: Sequence[str]) -> set[str]:
     known: set[str] = set()
     for chunk in _chunks(list(event_ids)):
         query = sa.select(table.c.event_id).where(
-            table.c.enterprise_id == scope.enterprise_id, table.c.event_id.in_(chunk)
+            table.c.enterprise_id == scope.enterprise_id, among(tx, table.c.event_id, chunk)
         )
         known.update(tx.execute(query).scalars())
     return known
@@ -60,30 +60,31 @@ def find_keys(
             query = sa.select(table.c.key, table.c.entity_kind, table.c.entity_id).where(
                 table.c.enterprise_id == scope.enterprise_id,
                 table.c.session_id == session_id,
-                table.c.key.in_(chunk),
+                among(tx, table.c.key, chunk),
             )
             for key, kind, entity_id in tx.execute(query):
                 found[(session_id, key)] = EntityRef(kind, entity_id)
     return found
 
 
+_FIND_SESSION = sa.select(
+    t.sessions.c.id,
+    t.sessions.c.project_id,
+    t.sessions.c.last_sequence,
+    t.sessions.c.status,
+    t.sessions.c.title,
+    t.sessions.c.version,
+).where(
+    t.sessions.c.enterprise_id == sa.bindparam("enterprise"),
+    t.sessions.c.agent == sa.bindparam("agent"),
+    t.sessions.c.agent_session == sa.bindparam("agent_session"),
+)
+
+
 def find_session(scope: Scope, tx: Tx, agent: str, agent_session: str) -> SessionRef | None:
     """The session of an agent's own session id."""
-    table = t.sessions
-    row = tx.execute(
-        sa.select(
-            table.c.id,
-            table.c.project_id,
-            table.c.last_sequence,
-            table.c.status,
-            table.c.title,
-            table.c.version,
-        ).where(
-            table.c.enterprise_id == scope.enterprise_id,
-            table.c.agent == agent,
-            table.c.agent_session == agent_session,
-        )
-    ).first()
+    wanted = {"enterprise": scope.enterprise_id, "agent": agent, "agent_session": agent_session}
+    row = tx.execute(_FIND_SESSION, wanted).first()
     return None if row is None else SessionRef(*row)
 
 
@@ -118,9 +119,30 @@ def write(scope: Scope, tx: Tx, batch: Recording, now: int) -> None:
     insert_many(tx, t.natural_keys, [_key_row(ent, k) for k in batch.natural_keys])
     insert_many(tx, t.ingested_events, [_ledger_row(ent, e) for e in batch.ledger])
     _patch_sessions(scope, tx, batch.patches, now, journal)
+    note_changes(scope, tx, _unpatched(batch), now)
     for reason in batch.reasons:
         _explain(scope, tx, reason, journal)
     insert_many(tx, t.change_journal, journal.rows)
+
+
+def note_changes(scope: Scope, tx: Tx, session_ids: Iterable[str], now: int) -> None:
+    """Let whoever keeps a copy of something of these sessions know that it is out of date."""
+    s = t.sessions
+    for chunk in _chunks(sorted(session_ids)):
+        tx.execute(
+            sa.update(s)
+            .where(s.c.enterprise_id == scope.enterprise_id, s.c.id.in_(chunk))
+            .values(changes=s.c.changes + 1, updated_at=now)
+        )
+
+
+def _unpatched(batch: Recording) -> set[str]:
+    """Sessions of which something was written while nothing of their own changed."""
+    written = {row.session_id for row in batch.prompts}
+    written |= {row.session_id for row in batch.observations}
+    written |= {row.session_id for row in batch.code_changes}
+    written |= {row.session_id for row in batch.summaries}
+    return written - {patch.session_id for patch in batch.patches}
 
 
 def _session_row(
@@ -135,7 +157,7 @@ def _session_row(
     return (
         *(ent, s.id, s.project_id, scope.user_id, s.role, s.agent, s.agent_session, s.title),
         *(None, "active", s.metadata, None, 0, 0, 0, 0, 1),
-        *(s.started_at, s.started_at, None, now, now),
+        *(s.started_at, s.started_at, None, now, now, 0),
     )
 
 
@@ -242,6 +264,7 @@ def _touch_values() -> dict[str, Any]:
         "started_at": _smaller(c.started_at, sa.bindparam("b_first", type_=EpochMs)),
         "model_used": sa.func.coalesce(sa.bindparam("b_model"), c.model_used),
         "updated_at": sa.bindparam("b_now", type_=EpochMs),
+        "changes": c.changes + 1,
     }
 
 

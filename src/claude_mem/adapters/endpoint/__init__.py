@@ -1,0 +1,1 @@
+"""Embeddings by any endpoint that speaks OpenAI's protocol: OpenAI, Azure, Ollama, vLLM, Text Embeddings Inference."""

@@ -1,0 +1,1 @@
+"""Redis: what may be lost at any time, and what is counted over all replicas."""

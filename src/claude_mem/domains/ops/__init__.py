@@ -1,0 +1,1 @@
+"""Running it and watching it: what happens, told live."""

@@ -1,0 +1,52 @@
+"""Characters: the share of a question's single characters that a text has, for scripts written without spaces.
+
+Owns what a character of such a script counts beside the pairs the index looks for. Pure. A pair is found only where
+the two stand together; a rare character (of a name, a plant, an animal) tells what is meant wherever it stands. How
+rare one is, is seen among the candidates alone, which costs no look-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from claude_mem.domains.retrieval import analysis
+from claude_mem.domains.retrieval.ranking import inverse_document_frequency
+from claude_mem.domains.retrieval.terms import Needle
+
+MAX_CHARACTERS: Final = 48
+# Of question words: every question has some, and no answer.
+_ASKING: Final = frozenset("什么哪几谁何怎吗呢")
+
+
+class Characters:
+    """A question's characters of scripts without spaces; False where it has none."""
+
+    __slots__ = ("_needles",)
+
+    def __init__(self, question: str) -> None:
+        found = analysis.single_characters(analysis.fold(question))
+        kept = [character for character in found if character not in _ASKING]
+        self._needles = [Needle(character) for character in kept[:MAX_CHARACTERS]]
+
+    def __bool__(self) -> bool:
+        return bool(self._needles)
+
+    def shares(self, documents: Iterable[Sequence[bytes]]) -> list[float]:
+        """For each document, given by its packed fields: the share, 0..1, of the characters by their rarity among all
+        of them. Characters that none has are left out.
+        """
+        fields = list(documents)
+        weighed: list[tuple[float, list[bool]]] = []
+        for needle in self._needles:
+            has = [any(needle.count(field) for field in document) for document in fields]
+            frequency = sum(has)
+            if frequency:
+                weighed.append((inverse_document_frequency(len(fields), frequency), has))
+        most = sum(weight for weight, _ in weighed)
+        if not most:
+            return [0.0] * len(fields)
+        return [
+            sum(weight for weight, has in weighed if has[number]) / most
+            for number in range(len(fields))
+        ]

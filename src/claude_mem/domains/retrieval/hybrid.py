@@ -1,0 +1,294 @@
+"""Both legs of a search put together: what the words find, what the meaning finds, and one order of it all.
+
+Owns which documents are candidates and what `fusion` is told of each. Works with either leg alone. Never embeds: the
+vector of the question is made before the read begins (`Meaning`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+from unicodedata import category
+
+from claude_mem.domains.memory.model import EntityRef
+from claude_mem.domains.retrieval import beside, fusion, intent, repository
+from claude_mem.domains.retrieval.characters import Characters
+from claude_mem.domains.retrieval.fusion import Asked, Candidate, Fused
+from claude_mem.domains.retrieval.model import Filters, StoredDocument
+from claude_mem.domains.retrieval.ranking import Field, Scorer
+from claude_mem.domains.retrieval.vector_leg import VectorLeg
+from claude_mem.kernel.errors import Invalid, MemError, Unavailable
+from claude_mem.kernel.redact import mask_text
+from claude_mem.kernel.scope import Scope
+from claude_mem.ports.database import Tx
+from claude_mem.ports.embedder import Embedder
+from claude_mem.ports.lexical import LexicalIndex, LexicalPlan
+from claude_mem.ports.vectors import VectorModel
+
+NEAREST: Final = 200  # things asked of the vector engine
+NEAREST_FILTERED: Final = 600  # of which a filter leaves some
+EMBED_S: Final = 2.0  # a question's vector that takes longer is done without
+SHORT_ANSWER: Final = 60  # tokens
+MAX_EMBEDDED: Final = 2_000  # characters of a question: a model sees less
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a question means: `vector` as `model` made it, or why there is none. `trust` is what it is worth, 0..1.
+
+    `nearest` are the things that the vector engine is asked for: each costs a look at its rows.
+    """
+
+    vector: bytes | None = None
+    model: VectorModel | None = None
+    trust: float = 0.0
+    degraded: str = ""
+    nearest: int = NEAREST
+
+
+NO_MEANING: Final = Meaning()
+
+
+class Understanding:
+    """Makes a question's `Meaning`; without an embedder there is none."""
+
+    def __init__(self, embedder: Embedder | None, leg: VectorLeg | None) -> None:
+        self._embedder = embedder
+        self.leg = leg
+
+    @property
+    def is_there(self) -> bool:
+        """Whether anything makes vectors here, now or later."""
+        return self._embedder is not None and self.leg is not None
+
+    async def of(
+        self, asked: intent.Intent, seconds: float = EMBED_S, *, always: bool = False
+    ) -> Meaning:
+        """Within about so many seconds; `always`: also where the model's opinion is worth nothing.
+
+        Raises nothing: what cannot be had is told in `degraded`.
+        """
+        if self._embedder is None or self.leg is None:
+            return NO_MEANING  # words are all that is searched here: nothing is missing
+        state = self._embedder.state()
+        if not state.ready:
+            return Meaning(degraded=state.reason or "there is no model")
+        trust = 1.0 if always else intent.trust(asked, state.languages)
+        # What is asked was never masked, as all that is remembered was; the model may be somebody else's.
+        text = mask_text(asked.topic[:MAX_EMBEDDED]).strip()
+        if not trust or not _says_something(text, state.languages):
+            return NO_MEANING  # nothing is missing: the model has no opinion of it
+        try:
+            async with asyncio.timeout(seconds):
+                vector = await self._embedder.query(text)
+        except TimeoutError:
+            return Meaning(degraded="the model took too long")
+        except MemError as error:
+            return Meaning(degraded=error.message)
+        return Meaning(vector, self._embedder.state().model, trust)
+
+
+def _says_something(text: str, languages: str) -> bool:
+    """Whether a model can have an opinion: marks alone mean nothing, and pictures nothing to a model of English.
+
+    It makes a vector of anything, to which something is always the nearest.
+    """
+    is_wide = languages != "en"
+    return any(it.isalnum() or (is_wide and category(it) == "So") for it in text)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The best, in order; `meant` says how many documents only their meaning found, `degraded` why none could be."""
+
+    ranked: Sequence[tuple[StoredDocument, float, tuple[tuple[str, float], ...]]]
+    meant: int
+    degraded: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, read; `day` times are counted from the moment `now` (Unix ms) in the zone `place`."""
+
+    text: str
+    asked: intent.Intent
+    now: int
+    place: str
+    fusion: str
+
+
+class Hybrid:
+    """One search's candidates of both legs, judged together."""
+
+    def __init__(self, leg: VectorLeg | None, lexical: LexicalIndex) -> None:
+        self._leg = leg
+        self._lexical = lexical
+
+    def find(
+        self,
+        scope: Scope,
+        tx: Tx,
+        question: Question,
+        meaning: Meaning,
+        filters: Filters,
+        plan: LexicalPlan,
+        lexical: Sequence[StoredDocument],
+        scorer: Scorer,
+        limit: int,
+    ) -> Found:
+        """The best `limit` of what either leg has; `lexical` are the candidates of the words, filtered already."""
+        near, degraded = self._near(scope, tx, meaning, filters)
+        meanings = dict(near)
+        documents = list(lexical)
+        known = {document.ref for document in documents}
+        if near and _only_by_columns(filters, plan):
+            others = repository.load_refs(scope, tx, [ref for ref in near if ref not in known])
+            others = [document for document in others if allows(filters, document)]
+        else:
+            others = []
+        if question.fusion == "lexical":
+            return Found(_by_words(documents, scorer, limit), 0, "")
+        if question.fusion == "meaning":
+            return Found(_by_meaning(documents + others, near, limit), len(others), degraded)
+        if near and self._leg is not None and meaning.vector is not None:
+            missing = [document.ref for document in documents if document.ref not in meanings]
+            meanings |= self._leg.similarities(scope, tx, meaning.vector, missing)
+        documents += others
+        files = question.asked.files
+        known_of = beside.look(scope, tx, self._lexical, plan, files, documents)
+        candidates = _candidates(documents, scorer, meanings, question, known_of)
+        fused = _fused(candidates, question, meaning.trust if near else 0.0, limit)
+        by_number = {document.number: document for document in documents}
+        ranked = [
+            (by_number[hit.key], hit.relevance, tuple(sorted(hit.parts.items(), key=_greatest)))
+            for hit in fused
+        ]
+        return Found(ranked, len(others), degraded)
+
+    def _near(
+        self, scope: Scope, tx: Tx, meaning: Meaning, filters: Filters
+    ) -> tuple[Mapping[EntityRef, float], str]:
+        if self._leg is None or meaning.vector is None:
+            return {}, meaning.degraded
+        wide = any((filters.session_id, filters.kind, filters.type, filters.tool, filters.role))
+        most = NEAREST_FILTERED if wide else meaning.nearest
+        try:
+            found = self._leg.nearest(scope, tx, meaning.vector, filters.project_ids, most)
+        except (Unavailable, Invalid) as error:
+            return {}, error.message
+        return {it.ref: it.similarity for it in found}, ""
+
+
+def allows(filters: Filters, document: StoredDocument) -> bool:
+    """Whether a document is what the filters leave, as far as its own row tells (not its tags and files)."""
+    return (
+        (filters.project_ids is None or document.project_id in filters.project_ids)
+        and filters.session_id in (None, document.session_id)
+        and filters.kind in (None, document.kind)
+        and filters.type in (None, document.type)
+        and filters.tool in (None, document.tool)
+        and filters.role in (None, document.role)
+        and (filters.since is None or document.occurred_at >= filters.since)
+        and (filters.until is None or document.occurred_at <= filters.until)
+    )
+
+
+def fields_of(document: StoredDocument) -> tuple[Field, Field]:
+    """Its fields as the scorer takes them."""
+    return (
+        Field(document.title, document.title_length),
+        Field(document.body, document.body_length),
+    )
+
+
+def _only_by_columns(filters: Filters, plan: LexicalPlan) -> bool:
+    """Whether a document's own row tells all that is required: what must or must not stand in a text it does not."""
+    return not (filters.tag or filters.file or plan.phrases or plan.excluded)
+
+
+def _candidates(
+    documents: Sequence[StoredDocument],
+    scorer: Scorer,
+    meanings: Mapping[EntityRef, float],
+    question: Question,
+    known_of: beside.Beside,
+) -> list[Candidate]:
+    characters = Characters(question.text)
+    shares = (
+        characters.shares([(document.title, document.body) for document in documents])
+        if characters
+        else [0.0] * len(documents)
+    )
+    in_time = partial(question.asked.is_in_time, place=question.place)
+    return [
+        Candidate(
+            key=document.number,
+            lexical=scorer.relevance(*fields_of(document)),
+            meaning=meanings.get(document.ref),
+            characters=share,
+            session=document.session_id,
+            place=document.place,
+            occurred_at=document.occurred_at,
+            traits=document.traits,
+            voice=_voice(document),
+            is_named=bool(document.speaker)
+            and question.asked.names_speaker(document.speaker or ""),
+            is_in_time=in_time(document.occurred_at),
+            has_file=document.number in known_of.about,
+            has_tool=question.asked.names_tool(document.tool),
+            importance=document.importance,
+            uses=known_of.uses.get(document.ref, 0),
+        )
+        for document, share in zip(documents, shares, strict=True)
+    ]
+
+
+def _voice(document: StoredDocument) -> float:
+    """See `Candidate`: a long answer says a little of everything, a short one what was asked."""
+    if document.kind != "prompt" or document.type != "assistant":
+        return 1.0
+    return min(1.0, SHORT_ANSWER / max(document.body_length, 1))
+
+
+def _fused(
+    candidates: Sequence[Candidate], question: Question, trust: float, limit: int
+) -> list[Fused]:
+    if question.fusion == "rank":
+        return fusion.fuse_by_rank(candidates, trust, limit)
+    asked = question.asked
+    return fusion.fuse(
+        candidates,
+        Asked(
+            now=question.now,
+            trust=trust,
+            wants_speech=asked.wants_speech,
+            is_first_person=asked.is_first_person,
+            is_when=intent.WHEN in asked.kinds,
+        ),
+        limit,
+    )
+
+
+def _by_words(
+    documents: Sequence[StoredDocument], scorer: Scorer, limit: int
+) -> list[tuple[StoredDocument, float, tuple[tuple[str, float], ...]]]:
+    """By how well the words match alone; of equals the newer."""
+    scored = [(scorer.relevance(*fields_of(it)), it.occurred_at, it.number, it) for it in documents]
+    best = sorted(scored, key=lambda one: one[:3], reverse=True)[:limit]
+    return [(document, score, ((fusion.LEXICAL, score),)) for score, _, _, document in best]
+
+
+def _by_meaning(
+    documents: Sequence[StoredDocument], near: Mapping[EntityRef, float], limit: int
+) -> list[tuple[StoredDocument, float, tuple[tuple[str, float], ...]]]:
+    """By the nearest alone."""
+    close = [(max(near[it.ref], 0.0), it.number, it) for it in documents if it.ref in near]
+    best = sorted(close, key=lambda one: one[:2], reverse=True)[:limit]
+    return [(document, score, ((fusion.MEANING, score),)) for score, _, document in best]
+
+
+def _greatest(part: tuple[str, float]) -> float:
+    return -part[1]

@@ -1,0 +1,102 @@
+"""Rankings as they are kept in a cache, and the names they are kept under. Pure.
+
+Kept is only what the index said: references, shares, totals; nothing that is remembered. Whoever shows a ranking reads
+its rows anew, so that what is gone or may not be seen is not shown. A name holds everything a ranking depends on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from hashlib import blake2b
+from typing import Any, Final
+
+import orjson
+
+from claude_mem import __version__
+from claude_mem.domains.memory.model import EntityRef
+from claude_mem.domains.retrieval.model import Collection, Filters, Query, Ranked, Ranking, Score
+from claude_mem.kernel.scope import Scope
+from claude_mem.ports.lexical import LexicalPlan
+from claude_mem.ports.vectors import VectorModel
+
+KEEP_S: Final = 600
+
+
+def name_of(
+    scope: Scope,
+    plan: LexicalPlan,
+    filters: Filters,
+    collection: Collection,
+    query: Query,
+    meaning: tuple[VectorModel | None, str],
+) -> str:
+    """The name of a ranking: who asks, for what, of which state of the index, by which program.
+
+    The plan's labels hold what an open end of time comes to today; `meaning` is whose vector of the question was
+    compared, if any, and the day that relative times of the question are counted from.
+    """
+    # Capitals tell names from other words; how many spaces there are tells nothing.
+    wanted = (" ".join(query.text.split()), query.offset, query.limit, query.fusion)
+    asked = (_plain(scope), plan, filters, collection, wanted, meaning, __version__)
+    digest = blake2b(repr(asked).encode("utf-8", "surrogatepass"), digest_size=20)
+    return f"search {digest.hexdigest()}"
+
+
+def encode(ranking: Ranking) -> bytes:
+    """A ranking as bytes."""
+    page = [
+        (it.ref.kind, it.ref.id, *_flat(it.score), it.relevance, it.reasons) for it in ranking.page
+    ]
+    return orjson.dumps(
+        (page, ranking.words, ranking.total, ranking.total_is_estimate, ranking.rarity)
+    )
+
+
+def decode(kept: bytes | None) -> Ranking | None:
+    """A ranking from `encode`; None for anything else."""
+    if kept is None:
+        return None
+    try:
+        page, words, total, total_is_estimate, rarity = orjson.loads(kept)
+        return Ranking(
+            page=tuple(_ranked(*hit) for hit in page),
+            words=tuple(words),
+            total=total,
+            total_is_estimate=total_is_estimate,
+            rarity=rarity,
+        )
+    except (ValueError, TypeError):
+        return None
+
+
+def _ranked(
+    kind: str,
+    entity_id: str,
+    relevance: float,
+    parts: Sequence[tuple[str, float]],
+    in_title: Sequence[str],
+    in_body: Sequence[str],
+    fused: float,
+    reasons: Sequence[tuple[str, float]],
+) -> Ranked:
+    return Ranked(
+        EntityRef(kind, entity_id),
+        Score(relevance, _pairs(parts), tuple(in_title), tuple(in_body)),
+        fused,
+        _pairs(reasons),
+    )
+
+
+def _flat(score: Score) -> tuple[Any, ...]:
+    return score.relevance, score.parts, score.in_title, score.in_body
+
+
+def _pairs(listed: Sequence[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
+    return tuple((name, share) for name, share in listed)
+
+
+def _plain(scope: Scope) -> list[Any]:
+    """Everything a scope says, in an order that is the same in every process."""
+    said = (getattr(scope, field.name) for field in fields(scope))
+    return [sorted(it) if isinstance(it, frozenset) else it for it in said]
