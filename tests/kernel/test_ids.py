@@ -34,6 +34,14 @@ def test_ids_order_by_time() -> None:
     assert new_id(1) < new_id(2) < new_id(1_700_000_000_000)
 
 
+def test_ids_made_one_after_another_sort_so_within_a_millisecond_too() -> None:
+    """The clock is a machine's own and may be set back meanwhile: of many runs, one at least is undisturbed."""
+    runs = ([new_id() for _ in range(200)] for _ in range(20))
+    assert any(
+        made == sorted(made) and id_epoch_ms(made[-1]) - id_epoch_ms(made[0]) < 50 for made in runs
+    )
+
+
 def test_10_000_ids_of_one_moment_differ() -> None:
     assert len({new_id(5) for _ in range(10_000)}) == 10_000
 

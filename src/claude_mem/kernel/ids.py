@@ -2,7 +2,9 @@
 
 Owns the one way ids are made. Never does I/O. Ids outlive the process: they are primary keys and idempotency keys.
 
-Layout (RFC 9562, section 5.7): 48 bits of Unix milliseconds, version 7, 12 + 62 further bits.
+Layout (RFC 9562, section 5.7): 48 bits of Unix milliseconds, version 7, 12 + 62 further bits. In a fresh id the 12
+bits are the part of the millisecond that has passed (section 6.2, method 3), so ids made one after another by one
+process sort in the order of their making, to about a quarter of a microsecond; the 62 are random.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ _VARIANT = 0b10 << 62
 _MASK_A = 0xFFF << 64
 _MASK_B = (1 << 62) - 1
 _MAX_MS = (1 << 48) - 1
+_NS_A_MS = 1_000_000
 
 
 def _format(value: int) -> str:
@@ -33,8 +36,12 @@ def _compose(epoch_ms: int, entropy: int) -> str:
 
 def new_id(epoch_ms: int | None = None) -> str:
     """A fresh UUIDv7 as 36 lower-case characters; `epoch_ms` defaults to now."""
-    stamp = time.time_ns() // 1_000_000 if epoch_ms is None else epoch_ms
-    return _compose(stamp, int.from_bytes(os.urandom(16), "big"))
+    entropy = int.from_bytes(os.urandom(16), "big")
+    if epoch_ms is not None:
+        return _compose(epoch_ms, entropy)
+    stamp, rest = divmod(time.time_ns(), _NS_A_MS)
+    passed = (rest << 12) // _NS_A_MS
+    return _compose(stamp, entropy & _MASK_B | passed << 64)
 
 
 def deterministic_id(epoch_ms: int, key: str) -> str:
