@@ -53,14 +53,14 @@ SERVER_SETTINGS = {
     " of their own (`claude-mem org timezone`). After a change search indexes are made anew in the background.",
     "database_connections": "Connections of each process to PostgreSQL; one more listens for jobs.",
     "nats_replicas": "On how many servers of a NATS cluster the streams are kept.",
+    "dead_letters_bound": "How many dead letters an enterprise may have: then its new events are answered 503 until an administrator sees to them.",
     "rate_requests": "Requests a minute of a key that has no number of its own.",
     "rate_events": "Events a second of a key, over ten seconds.",
     "rate_searches": "Searches a minute of a user, whatever keys.",
     "rate_enterprise_events": "Events a second of an enterprise, whatever keys, over ten seconds.",
     "rate_enterprise_searches": "Searches a minute of an enterprise, whoever asks.",
     "rate_strangers": "Requests a quarter of an hour of an address that shows no valid key.",
-    "proxies": "Through how many proxies of your own every request comes: so many entries at the end of"
-    " `X-Forwarded-For` are believed.",
+    "proxies": "Through how many proxies of your own every request comes: so many entries at the end of `X-Forwarded-For` are believed.",
     "max_rss_mb": "A process that needs more memory than this (MB) is replaced.",
 }
 SETTINGS = {

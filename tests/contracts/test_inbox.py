@@ -13,7 +13,7 @@ from claude_mem.adapters.sqlite.inbox import SqliteInbox
 from claude_mem.kernel.errors import TooLarge, Unavailable
 from claude_mem.kernel.ids import new_id
 from claude_mem.kernel.scope import LOCAL_USER, Scope, local_scope
-from claude_mem.ports.inbox import Entry, Inbox
+from claude_mem.ports.inbox import PAGE_BYTES, Entry, Inbox
 from nats_servers import NatsServer, nats_server
 
 SCOPE = local_scope()
@@ -104,11 +104,11 @@ async def test_a_buried_entry_waits_no_more_and_is_shown_to_its_tenant_only(inbo
     first = (await inbox.take(1))[0]
     await inbox.bury(first, "cannot be read", 123)
     assert await inbox.pending() == 1
-    letters = await inbox.dead_letters(SCOPE, 10)
+    letters = (await inbox.dead_letters(SCOPE, 10)).letters
     assert [(d.event_id, d.reason, d.at) for d in letters] == [
         (first.event_id, "cannot be read", 123)
     ]
-    assert await inbox.dead_letters(OTHER, 10) == []
+    assert (await inbox.dead_letters(OTHER, 10)).letters == []
 
 
 async def test_a_dead_letter_goes_back_among_those_that_wait(inbox: Inbox) -> None:
@@ -117,7 +117,7 @@ async def test_a_dead_letter_goes_back_among_those_that_wait(inbox: Inbox) -> No
     await inbox.bury(first, "cannot be read", 123)
     assert (await inbox.waiting(SCOPE), await inbox.count_dead_letters(SCOPE)) == (0, 1)
     assert (await inbox.waiting(OTHER), await inbox.count_dead_letters(OTHER)) == (0, 0)
-    [letter] = await inbox.dead_letters(SCOPE, 10)
+    [letter] = (await inbox.dead_letters(SCOPE, 10)).letters
     await inbox.return_dead_letter(letter, b"mended")
     assert (await inbox.waiting(SCOPE), await inbox.count_dead_letters(SCOPE)) == (1, 0)
     assert await inbox.waiting(OTHER) == 0
@@ -133,13 +133,15 @@ async def test_a_letter_put_aside_again_meanwhile_is_not_lost(inbox: Inbox) -> N
     batch = entries(1)
     await inbox.append(SCOPE, batch)
     await inbox.bury((await inbox.take(1))[0], "cannot be read", 123)
-    [old] = await inbox.dead_letters(SCOPE, 10)
+    [old] = (await inbox.dead_letters(SCOPE, 10)).letters
     await inbox.append(SCOPE, batch)  # as somebody else who hands it in again
     await inbox.bury((await inbox.take(1))[0], "still not", 456)
     await inbox.return_dead_letter(old, old.body)
     for waiting in await inbox.take(10):
         await inbox.bury(waiting, "never", 789)
-    assert [it.event_id for it in await inbox.dead_letters(SCOPE, 10)] == [batch[0].event_id]
+    assert [it.event_id for it in (await inbox.dead_letters(SCOPE, 10)).letters] == [
+        batch[0].event_id
+    ]
 
 
 async def test_waiting_ends_when_something_arrives(inbox: Inbox) -> None:
@@ -187,10 +189,10 @@ async def test_dead_letters_are_dropped_by_id_and_enterprise(inbox: Inbox) -> No
     await inbox.append(SCOPE, entries(2))
     for pending in await inbox.take(2):
         await inbox.bury(pending, "poison", 1)
-    gone, kept = (letter.event_id for letter in await inbox.dead_letters(SCOPE, 9))
+    gone, kept = (letter.event_id for letter in (await inbox.dead_letters(SCOPE, 9)).letters)
     assert await inbox.drop_dead_letters(OTHER, [gone]) == 0
     assert await inbox.drop_dead_letters(SCOPE, [gone, new_id()]) == 1
-    assert [letter.event_id for letter in await inbox.dead_letters(SCOPE, 9)] == [kept]
+    assert [letter.event_id for letter in (await inbox.dead_letters(SCOPE, 9)).letters] == [kept]
     assert await inbox.pending() == 0
 
 
@@ -212,7 +214,7 @@ async def test_an_id_is_no_pattern(inbox: Inbox) -> None:
     for pending in taken[2:]:
         await inbox.bury(pending, "poison", 1)
     assert await inbox.drop_dead_letters(SCOPE, ["*", ">", "a.*", "*.b"]) == 0
-    assert {d.event_id for d in await inbox.dead_letters(SCOPE, 9)} == {
+    assert {d.event_id for d in (await inbox.dead_letters(SCOPE, 9)).letters} == {
         e.event_id for e in batch[2:]
     }
     assert await inbox.drop_dead_letters(SCOPE, ["a", "a.b", "\u8bb0"]) == 3
@@ -223,21 +225,103 @@ async def test_a_dead_letter_keeps_what_it_was_and_why(inbox: Inbox) -> None:
     reason = "KeyError:\r\n  \u201ckind\u201d \U0001f4a5 " + "x" * 500
     await inbox.append(SCOPE, [Entry(new_id(), body)])
     await inbox.bury((await inbox.take(1))[0], reason, 17)
-    (letter,) = await inbox.dead_letters(SCOPE, 9)
+    (letter,) = (await inbox.dead_letters(SCOPE, 9)).letters
     assert (letter.body, letter.reason, letter.at) == (body, reason, 17)
 
 
 async def test_the_newest_dead_letters_come_first_and_one_event_has_one(inbox: Inbox) -> None:
     batch = entries(5)
     await inbox.append(SCOPE, batch)
-    for at, pending in zip((30, 10, 50, 40, 20), await inbox.take(5), strict=True):
+    for at, pending in zip((10, 20, 30, 40, 50), await inbox.take(5), strict=True):
         await inbox.bury(pending, "first", at)
-    assert [d.at for d in await inbox.dead_letters(SCOPE, 3)] == [50, 40, 30]
+    assert [d.at for d in (await inbox.dead_letters(SCOPE, 3)).letters] == [50, 40, 30]
     await inbox.append(SCOPE, batch[:1])
     await inbox.bury((await inbox.take(1))[0], "again", 60)
-    letters = await inbox.dead_letters(SCOPE, 9)
+    letters = (await inbox.dead_letters(SCOPE, 9)).letters
     assert [(d.at, d.reason) for d in letters[:2]] == [(60, "again"), (50, "first")]
     assert len(letters) == 5
+
+
+async def bury(inbox: Inbox, scope: Scope, bodies: list[bytes], at: int = 1) -> list[str]:
+    """Put aside an event a body, the last one as the newest: their ids."""
+    batch = [Entry(new_id(), body) for body in bodies]
+    await inbox.append(scope, batch)
+    for later, pending in enumerate(await inbox.take(len(batch))):
+        await inbox.bury(pending, "poison", at + later)
+    return [entry.event_id for entry in batch]
+
+
+async def test_dead_letters_are_read_in_pages(inbox: Inbox) -> None:
+    ids = await bury(inbox, SCOPE, [b"{}"] * 10)
+    theirs = await bury(inbox, OTHER, [b"{}"] * 3)
+    pages = [await inbox.dead_letters(SCOPE, 4)]
+    while pages[-1].before is not None:
+        pages.append(await inbox.dead_letters(SCOPE, 4, pages[-1].before))
+    assert [[it.event_id for it in page.letters] for page in pages] == [
+        ids[9:5:-1],
+        ids[5:1:-1],
+        ids[1::-1],
+    ]
+    exact = await inbox.dead_letters(OTHER, 3)
+    assert [it.event_id for it in exact.letters] == theirs[::-1]
+    assert exact.before is None, "what fits exactly is all there is"
+
+
+async def test_pages_go_on_rightly_while_letters_go_and_come(inbox: Inbox) -> None:
+    ids = await bury(inbox, SCOPE, [b"{}"] * 8)
+    first = await inbox.dead_letters(SCOPE, 3)
+    assert [it.event_id for it in first.letters] == ids[7:4:-1]
+    # The letter at the place itself goes, one before it, one after it; and others come.
+    await inbox.drop_dead_letters(SCOPE, [ids[5], ids[6], ids[3]])
+    await inbox.return_dead_letter(first.letters[0], b"{}")
+    await bury(inbox, SCOPE, [b"{}"], at=100)
+    second = await inbox.dead_letters(SCOPE, 3, first.before)
+    assert [it.event_id for it in second.letters] == [ids[4], ids[2], ids[1]]
+    last = await inbox.dead_letters(SCOPE, 3, second.before)
+    assert ([it.event_id for it in last.letters], last.before) == ([ids[0]], None)
+    assert (await inbox.dead_letters(SCOPE, 3, (1, ""))).letters == [], "there is nothing before it"
+
+
+async def test_a_page_of_large_letters_is_shorter_and_loses_none(inbox: Inbox) -> None:
+    ids = await bury(inbox, SCOPE, [b"x" * 1_000_000] * 10)
+    page = await inbox.dead_letters(SCOPE, 10)
+    assert 1 <= len(page.letters) < 10
+    assert sum(len(it.body) for it in page.letters) <= PAGE_BYTES
+    rest = await inbox.dead_letters(SCOPE, 10, page.before)
+    assert [it.event_id for it in (*page.letters, *rest.letters)] == ids[::-1]
+    assert rest.before is None
+
+
+async def test_one_dead_letter_is_found_by_its_event_and_enterprise(inbox: Inbox) -> None:
+    odd = [Entry(name, name.encode()) for name in ("*", ">", "a.b", "\u8bb0")]
+    await inbox.append(SCOPE, odd)
+    for pending in await inbox.take(9):
+        await inbox.bury(pending, "l\u00f6st nichts", 7)
+    for entry in odd:
+        letter = await inbox.dead_letter(SCOPE, entry.event_id)
+        assert letter is not None
+        assert (letter.event_id, letter.enterprise_id) == (entry.event_id, SCOPE.enterprise_id)
+        assert (letter.body, letter.reason, letter.at) == (entry.body, "l\u00f6st nichts", 7)
+        assert await inbox.dead_letter(OTHER, entry.event_id) is None
+    assert await inbox.dead_letter(SCOPE, "a.*") is None
+    found = await inbox.dead_letter(SCOPE, "*")
+    assert found is not None
+    await inbox.return_dead_letter(found, found.body)
+    assert await inbox.dead_letter(SCOPE, "*") is None
+    assert await inbox.count_dead_letters(SCOPE) == 3
+
+
+async def test_every_dead_letter_of_an_enterprise_can_be_gone_through(inbox: Inbox) -> None:
+    assert [it async for it in inbox.every_dead_letter(SCOPE)] == []
+    ids = await bury(inbox, SCOPE, [b"{}"] * 450)
+    await bury(inbox, OTHER, [b"{}"] * 2)
+    seen = []
+    async for letter in inbox.every_dead_letter(SCOPE):
+        seen.append(letter.event_id)
+        await inbox.drop_dead_letters(SCOPE, [letter.event_id])
+    assert sorted(seen) == sorted(ids)
+    assert (await inbox.dead_letters(SCOPE, 9)).letters == []
+    assert await inbox.count_dead_letters(OTHER) == 2
 
 
 async def test_nats_gives_replicas_different_entries(open_nats: Callable[..., NatsInbox]) -> None:
@@ -353,7 +437,7 @@ async def test_nats_says_of_an_event_it_cannot_take_that_it_is_too_large(
     largest = Entry(new_id(), b"x" * 1_030_000)
     await inbox.append(SCOPE, [largest, *entries(1)])
     await inbox.bury((await inbox.take(1))[0], "\U0001f4a5" * 9_999, 1)
-    (letter,) = await inbox.dead_letters(SCOPE, 9)
+    (letter,) = (await inbox.dead_letters(SCOPE, 9)).letters
     assert letter.body == largest.body
     await inbox.close()
 

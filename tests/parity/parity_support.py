@@ -101,7 +101,9 @@ class Side:
         for at in range(0, len(events), 500):
             await self.capture.accept(scope, events[at : at + 500])
             await self.capture.drain_all()
-        assert [it.reason for it in await self.inbox.dead_letters(scope, 10)] == [], self.name
+        assert [it.reason for it in (await self.inbox.dead_letters(scope, 10)).letters] == [], (
+            self.name
+        )
 
     async def distil(self) -> None:
         """Sum every session up, as the job does."""

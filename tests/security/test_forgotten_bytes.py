@@ -99,7 +99,7 @@ async def test_dead_letters_of_a_forgotten_session_go_with_it(tmp_path: Path) ->
         agent = ("claude-code", "session-one")
         assert await forgetting.drop_dead_letters(SCOPE, inbox, *agent, now_ms()) == 0, "earlier"
         assert await forget(api, what="session", id="session-one") == {"prompt": 1}
-        [left] = await inbox.dead_letters(SCOPE, 10)
+        [left] = (await inbox.dead_letters(SCOPE, 10)).letters
         assert json.loads(left.body)["session"] == "other"
         assert files_with(api.home) == []
 

@@ -477,8 +477,8 @@ async def test_dead_letters_and_jobs_are_an_enterprises_own(filled: Api) -> None
 
     await inbox.append(OURS, [Entry("01890000-0000-7000-8000-000000000001", b"no JSON")])
     await filled.settle()
-    assert len(await inbox.dead_letters(OURS, 10)) == 1
-    assert await inbox.dead_letters(THEIRS, 10) == []
+    assert len((await inbox.dead_letters(OURS, 10)).letters) == 1
+    assert (await inbox.dead_letters(THEIRS, 10)).letters == []
     later = NewJob("transcript.catch_up", "x", {"path": "/x"}, run_at=now_ms() + 10_000_000)
     await write(filled, lambda tx: queue.enqueue(OURS, tx, [later]), OURS)
     assert await read(filled, lambda tx: queue.counts(THEIRS, tx)) == {}

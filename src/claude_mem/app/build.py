@@ -331,7 +331,7 @@ def _prepare(
 async def _dead_letters(inbox: Inbox, scope: Scope) -> int | None:
     """How many; None while the ingest log cannot be asked: a report is wanted most when the disk is full."""
     try:
-        return len(await inbox.dead_letters(scope, 1000))
+        return await inbox.count_dead_letters(scope)
     except Unavailable:
         return None
 

@@ -84,6 +84,7 @@ _LONGEST_CHECK_S: Final = 3.0
 _ASK_AGAIN_S: Final = 1.0  # the engines, for health: probes come often
 _PATIENCE_S: Final = 2.0  # for what was handed in before to become rows
 _LOOK_S: Final = 0.05
+_MANY: Final = 0.8  # of the bound of dead letters: from there on health says so
 _log = structlog.get_logger("app")
 
 
@@ -103,6 +104,7 @@ def build_server(
         nats,
         name=settings.name,
         bound=settings.inbox_bound,
+        letters_bound=settings.dead_letters_bound,
         replicas=settings.nats_replicas,
     )
     bus = NatsBus(nats, name=settings.name)
@@ -305,7 +307,14 @@ class _Health:
         if checks["inbox"]["status"] == "healthy":
             letters = await self._inbox.count_dead_letters(caller)
             report["checks"] = {**checks, "inbox": {**checks["inbox"], "dead_letters": letters}}
+            if letters >= self._inbox.letters_bound * _MANY:
+                degraded = {**degraded, "dead_letters": self._said_of(letters)}
+                report |= {"degraded": degraded, "status": _status(checks, degraded)}
         return report
+
+    def _said_of(self, letters: int) -> str:
+        bound = self._inbox.letters_bound
+        return f"{letters} events could not be recorded: at {bound} no new ones are taken (claude-mem dead-letters)"
 
     async def _own(self, caller: Scope) -> dict[str, Any]:
         def work(tx: Tx) -> dict[str, Any]:

@@ -62,6 +62,7 @@ class ServerSettings(ModelSettings):
     proxies: int = 0  # of one's own, that every request comes through
     max_rss_mb: int = 1_024
     inbox_bound: int = 500_000
+    dead_letters_bound: int = 100_000  # of an enterprise; with more it hands in nothing new
     batch_size: int = 500
     keep_output_chars: int = 16_000
     context: bool = True

@@ -31,6 +31,7 @@ RANGES = {
     "max_store_mb": (16, 1_000_000_000),
     "max_rss_mb": (128, 1_000_000),
     "inbox_bound": (1_000, 100_000_000),
+    "dead_letters_bound": (100, 100_000_000),
     "batch_size": (1, 10_000),
     "keep_output_chars": (1_000, 1_000_000),
     "context_budget": (200, 8_000),

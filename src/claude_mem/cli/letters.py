@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from claude_mem.cli.output import USAGE, emit, fail
 from claude_mem.cli.server import KeyFile, Server, connected
+
+if TYPE_CHECKING:
+    from claude_mem.sdk.client import Client
 
 group = typer.Typer(
     help="Events that could not become rows: why, and how to hand them in again.",
@@ -29,13 +32,17 @@ def register(app: typer.Typer) -> None:
 @group.command("list")
 def list_letters(
     limit: Annotated[int, typer.Option(min=1, max=500, help="How many, the newest first.")] = 50,
+    cursor: Annotated[
+        str | None, typer.Option(help="The `next_cursor` of the page before, to go on.")
+    ] = None,
     server: Server = None,
     key_file: KeyFile = None,
     as_json: Json = False,
 ) -> None:
     """The newest of them, with what went wrong."""
+    params = {"limit": limit} | ({"cursor": cursor} if cursor else {})
     with connected(server, key_file, as_json) as client:
-        found = client.request("GET", _PATH, params={"limit": limit})
+        found = client.request("GET", _PATH, params=params)
 
     def show(out: Any) -> None:
         for letter in found["letters"]:
@@ -45,7 +52,7 @@ def list_letters(
         if not found["letters"]:
             out.print("None: everything that was accepted became rows.")
         elif found["more"]:
-            out.print("There are more: --limit.")
+            out.print(f"There are more: --cursor {found['next_cursor']}", soft_wrap=True)
 
     emit({"ok": True, **found}, show, as_json)
 
@@ -88,9 +95,12 @@ def replay(
         step = "claude-mem dead-letters replay ID [--event FILE], or replay --all"
         fail("which one, or --all?", step, code="USAGE", as_json=as_json, status=USAGE)
     body = {"event": _mended(event, as_json=as_json)} if event is not None else None
-    path = f"{_PATH}/replay" if everything else f"{_PATH}/{event_id}/replay"
     with connected(server, key_file, as_json) as client:
-        count = client.request("POST", path, **({"json": body} if body else {}))["replayed"]
+        if everything:
+            count = _replay_all(client)
+        else:
+            path = f"{_PATH}/{event_id}/replay"
+            count = client.request("POST", path, **({"json": body} if body else {}))["replayed"]
     said = f"Handed in again: {count}. What cannot become rows now either comes back here."
     emit({"ok": True, "replayed": count}, lambda out: out.print(said), as_json)
 
@@ -112,6 +122,16 @@ def drop(
     with connected(server, key_file, as_json) as client:
         client.request("DELETE", f"{_PATH}/{event_id}")
     emit({"ok": True, "dropped": 1}, lambda out: out.print("Gone."), as_json)
+
+
+def _replay_all(client: Client) -> int:
+    """The server takes so many at a time, and says where to go on."""
+    done = client.request("POST", f"{_PATH}/replay")
+    count = int(done["replayed"])
+    while cursor := done["next_cursor"]:
+        done = client.request("POST", f"{_PATH}/replay", params={"cursor": cursor})
+        count += int(done["replayed"])
+    return count
 
 
 def _mended(source: str, *, as_json: bool) -> dict[str, Any]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from claude_mem.kernel.scope import Scope
+
+Place = tuple[
+    int, str
+]  # in the list of an enterprise's dead letters; what is in it is the adapter's
+PAGE_BYTES: Final = 8 * 1024 * 1024  # of dead letters in one page: an event may have a megabyte
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,14 @@ class DeadLetter:
     position: int = 0  # tells it from one of the same event that was put aside later
 
 
+@dataclass(frozen=True, slots=True)
+class LetterPage:
+    """Dead letters, the newest first, and the place before which the others lie; None when there are none."""
+
+    letters: list[DeadLetter]
+    before: Place | None
+
+
 class Inbox(Protocol):
     """Appending is durable and idempotent on the event id while an entry waits."""
 
@@ -61,8 +74,22 @@ class Inbox(Protocol):
         """Move a poisoned entry to the dead letters."""
         ...
 
-    async def dead_letters(self, scope: Scope, limit: int) -> list[DeadLetter]:
-        """The newest dead letters of the scope's enterprise."""
+    async def dead_letters(
+        self, scope: Scope, limit: int, before: Place | None = None
+    ) -> LetterPage:
+        """Up to `limit` of the newest dead letters of the scope's enterprise, or of those before a place.
+
+        Fewer where they are large (`PAGE_BYTES`), or were let go meanwhile: `before` tells whether there are others. A
+        place stays good whatever is let go, and comes to nothing twice of what stays.
+        """
+        ...
+
+    async def dead_letter(self, scope: Scope, event_id: str) -> DeadLetter | None:
+        """The dead letter of an event of the scope's enterprise."""
+        ...
+
+    def every_dead_letter(self, scope: Scope) -> AsyncIterator[DeadLetter]:
+        """All dead letters of the scope's enterprise, in any order, a few at a time in memory."""
         ...
 
     async def return_dead_letter(self, letter: DeadLetter, body: bytes) -> None:

@@ -288,7 +288,7 @@ async def test_one_poisoned_event_is_buried_and_holds_up_no_other(mem: Memory) -
     assert (report.events, len(report.buried)) == (8, 1)
     assert (await mem.one("SELECT count(*) FROM prompts"))[0] == 7
     assert await mem.system.inbox.pending() == 0
-    assert len(await mem.system.inbox.dead_letters(SCOPE, 5)) == 1
+    assert len((await mem.system.inbox.dead_letters(SCOPE, 5)).letters) == 1
 
 
 async def test_a_bad_event_names_index_and_field_and_none_is_taken(mem: Memory) -> None:

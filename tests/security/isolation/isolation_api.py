@@ -327,6 +327,6 @@ async def untouched(world: World, attacker: Tenant, kind: str) -> AsyncIterator[
 
 async def _all_of(world: World, tenant: Tenant) -> dict[str, str]:
     await world.system.settle()
-    letters = await world.system.inbox.dead_letters(tenant.scope, 1_000)
+    letters = (await world.system.inbox.dead_letters(tenant.scope, 1_000)).letters
     found = fingerprint(world.admin, tenant.scope.enterprise_id)
     return {**found, "dead letters": plain(sorted(it.event_id for it in letters))}

@@ -18,21 +18,21 @@ Never holds what the broker does not: messages given out are remembered here, bu
 from __future__ import annotations
 
 import asyncio
-import heapq
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import quote, unquote
 from uuid import uuid4
 
-import orjson
 from nats.aio.msg import Msg
 
 from claude_mem.adapters.nats.connection import Connection, Link, Refused, translate
+from claude_mem.adapters.nats.letters import DeadLetters
 from claude_mem.kernel.errors import StoreFull, TooLarge, Unavailable
 from claude_mem.kernel.scope import Scope
-from claude_mem.ports.inbox import DeadLetter, Entry, Pending
+from claude_mem.ports.inbox import DeadLetter, Entry, LetterPage, Pending, Place
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+\Z")
 _CONSUMER = "writers"
@@ -47,10 +47,7 @@ _RETRY_AFTER_S = 2
 _IN_FLIGHT = 20_000  # given out and not acknowledged, to all replicas together
 _PULL_BYTES = 64 * 1024 * 1024
 _MOMENT_NS = 250_000_000
-_LETTERS_AT_ONCE = 200
 _MARGIN = 0.8  # of the broker's wait: what was given out longer ago may be somebody else's by now
-_REASON_CHARS = 1_000
-_LETTER = "Dead-Letter"  # header: JSON of why and when
 
 
 @dataclass(slots=True)
@@ -64,7 +61,8 @@ class _Held:
 
 
 class NatsInbox:
-    """Implements `ports.inbox.Inbox`; `bound` and `max_bytes` limit what may wait.
+    """Implements `ports.inbox.Inbox`; `bound` and `max_bytes` limit what may wait, `letters_bound` what an
+    enterprise may have put aside and still hand in events.
 
     `ack_wait` is how many seconds a replica may keep what it took before others get it; `patience` how many any call
     waits for the broker before it raises Unavailable. `bound`, `max_bytes` and `replicas` are set on the streams when
@@ -78,6 +76,7 @@ class NatsInbox:
         name: str = "claude-mem",
         bound: int = 500_000,
         max_bytes: int | None = None,
+        letters_bound: int = 100_000,
         replicas: int = 1,
         ack_wait: float = 30.0,
         patience: float = 5.0,
@@ -88,6 +87,9 @@ class NatsInbox:
         self._connection = Connection(servers, self._set_up, patience=patience, options=options)
         self._name = name
         self._inbox, self._dead = f"{name}-inbox", f"{name}-dead"
+        self._letters = DeadLetters(
+            self._connection, self._dead, partial(self._subject, "dead"), letters_bound
+        )
         self._bound = bound
         self._max_bytes = max_bytes or -1
         self._replicas = replicas
@@ -97,6 +99,11 @@ class NatsInbox:
         self._guess, self._look_at = 0, 0.0  # how many wait at most, and when to look again
         self._held: dict[int, _Held] = {}
 
+    @property
+    def letters_bound(self) -> int:
+        """How many dead letters an enterprise may have and still hand in events."""
+        return self._letters.bound
+
     async def append(self, scope: Scope, entries: Sequence[Entry]) -> int:
         """See the port.
 
@@ -104,17 +111,9 @@ class NatsInbox:
         are sent one by one, without waiting in between: when the broker refuses some or is lost meanwhile, the call
         raises and the rest stays. Sending all again is harmless: what is there counts as known.
         """
-        bodies = {self._subject("inbox", scope, entry.event_id): entry.body for entry in entries}
         async with self._connection.used() as link:
-            _check_size(bodies.values(), link.room)
-            await self._check_room(link, len(bodies))
-            if self._atomic and _BATCH_FROM <= len(bodies) <= _BATCH_TO:
-                try:
-                    return await self._append_together(link, bodies)
-                except Refused as refused:
-                    if _is_full(refused):
-                        raise
-            return await _append_singly(link, bodies)
+            await self._letters.check_room(link, scope)
+            return await self._append(link, scope, entries)
 
     async def take(self, limit: int) -> list[Pending]:
         """See the port. Replicas get different entries; those of one that died come to others after `ack_wait`."""
@@ -147,73 +146,52 @@ class NatsInbox:
 
     async def bury(self, pending: Pending, reason: str, at: int) -> None:
         """See the port. The letter is stored before the entry is let go: a crash between leaves both, never neither."""
-        scope = Scope(pending.enterprise_id, "", frozenset())
-        # ASCII without line breaks, as a header has to be.
-        letter = orjson.dumps(
-            {"at": at, "reason": quote(reason[:_REASON_CHARS], errors="replace")}
-        ).decode()
-        async with self._connection.used() as link:
-            await link.ask(
-                self._subject("dead", scope, pending.event_id), pending.body, {_LETTER: letter}
-            )
+        await self._letters.keep(pending, reason, at)
         await self.ack([pending.position])
 
-    async def dead_letters(self, scope: Scope, limit: int) -> list[DeadLetter]:
-        """See the port. Reads all of the enterprise's: there are few by nature."""
-        newest: list[DeadLetter] = []
-        async with self._connection.used() as link:
-            reader, left = await self._open_reader(link, f"{self._subject('dead', scope)}.>")
-            while left > 0:
-                letters: list[Msg] = []
-                request = {"batch": min(left, _LETTERS_AT_ONCE), "no_wait": True}
-                await link.pull(f"{self._dead}.{reader}", request, letters.append)
-                newest = heapq.nlargest(limit, [*newest, *map(_letter, letters)], key=_age)
-                left = left - len(letters) if letters else 0
-            await link.api(f"CONSUMER.DELETE.{self._dead}.{reader}")
-        return newest
+    async def dead_letters(
+        self, scope: Scope, limit: int, before: Place | None = None
+    ) -> LetterPage:
+        """See the port."""
+        return await self._letters.page(scope, limit, before)
+
+    async def dead_letter(self, scope: Scope, event_id: str) -> DeadLetter | None:
+        """See the port."""
+        return await self._letters.find(scope, event_id)
+
+    def every_dead_letter(self, scope: Scope) -> AsyncIterator[DeadLetter]:
+        """See the port."""
+        return self._letters.every(scope)
 
     async def return_dead_letter(self, letter: DeadLetter, body: bytes) -> None:
         """See the port."""
         scope = Scope(letter.enterprise_id, "", frozenset())
-        await self.append(scope, [Entry(letter.event_id, body)])
-        subject = self._subject("dead", scope, letter.event_id)
         async with self._connection.used() as link:
-            # Up to this letter and no further: the event may have been put aside again by now.
-            upto = {"filter": subject, "seq": letter.position + 1}
-            await link.api(f"STREAM.PURGE.{self._dead}", upto)
+            await self._append(link, scope, [Entry(letter.event_id, body)])
+        await self._letters.let_go(letter)
 
     async def count_dead_letters(self, scope: Scope) -> int:
-        """See the port. Nothing of them is read."""
-        return await self._count_subjects(self._dead, f"{self._subject('dead', scope)}.>")
+        """See the port."""
+        return await self._letters.count(scope)
 
     async def waiting(self, scope: Scope) -> int:
         """See the port. Counts those given out to any replica too."""
-        return await self._count_subjects(self._inbox, f"{self._subject('inbox', scope)}.>")
-
-    async def _count_subjects(self, stream: str, subjects: str) -> int:
-        """How many messages a stream has under some subjects: one each."""
+        subjects = f"{self._subject('inbox', scope)}.>"
         count, total = 0, 1
         async with self._connection.used() as link:
             while count < total:
                 asked = {"subjects_filter": subjects, "offset": count}
-                info = await link.api(f"STREAM.INFO.{stream}", asked)
+                info = await link.api(f"STREAM.INFO.{self._inbox}", asked)
                 page = info["state"].get("subjects") or {}
                 if not page:
                     break
-                count += len(page)
+                count += len(page)  # a message each
                 total = int(info.get("total") or count)
         return count
 
     async def drop_dead_letters(self, scope: Scope, event_ids: Sequence[str]) -> int:
         """See the port."""
-        async with self._connection.used() as link:
-            purged = [
-                await link.api(
-                    f"STREAM.PURGE.{self._dead}", {"filter": self._subject("dead", scope, event_id)}
-                )
-                for event_id in event_ids
-            ]
-        return sum(int(answer["purged"]) for answer in purged)
+        return await self._letters.drop(scope, event_ids)
 
     async def pending(self) -> int:
         """See the port. Counts those given out to any replica too."""
@@ -281,6 +259,18 @@ class NatsInbox:
         if limit > 1 and len(self._held) > before:
             await link.pull(consumer, {**at_once, "batch": limit - 1}, self._hold)
 
+    async def _append(self, link: Link, scope: Scope, entries: Sequence[Entry]) -> int:
+        bodies = {self._subject("inbox", scope, entry.event_id): entry.body for entry in entries}
+        _check_size(bodies.values(), link.room)
+        await self._check_room(link, len(bodies))
+        if self._atomic and _BATCH_FROM <= len(bodies) <= _BATCH_TO:
+            try:
+                return await self._append_together(link, bodies)
+            except Refused as refused:
+                if _is_full(refused):
+                    raise
+        return await _append_singly(link, bodies)
+
     async def _append_together(self, link: Link, bodies: Mapping[str, bytes]) -> int:
         batch, last = uuid4().hex, len(bodies)
         async with self._batches:
@@ -314,21 +304,6 @@ class NatsInbox:
     def _now() -> float:
         return asyncio.get_running_loop().time()
 
-    async def _open_reader(self, link: Link, subject: str) -> tuple[str, int]:
-        """A consumer of the dead letters that goes away by itself: its name, and how many it will give."""
-        config = {
-            "ack_policy": "none",
-            "deliver_policy": "all",
-            "filter_subject": subject,
-            "mem_storage": True,
-            "num_replicas": 1,
-            "inactive_threshold": int(60e9),
-        }
-        made = await link.api(
-            f"CONSUMER.CREATE.{self._dead}", {"stream_name": self._dead, "config": config}
-        )
-        return str(made["name"]), int(made["num_pending"])
-
     async def _set_up(self, link: Link) -> None:
         """Make streams and consumer where they are missing, and bring their limits up to date."""
         one_a_subject = {"max_msgs_per_subject": 1, "num_replicas": self._replicas}
@@ -355,7 +330,7 @@ class NatsInbox:
                 "subjects": [f"{self._name}.dead.*.*"],
                 "retention": "limits",
                 "storage": "file",
-                "discard": "old",  # of the same event only: the stream itself has no limit
+                "discard": "old",  # of the same event only: the stream gives no letter up by itself
                 **one_a_subject,
             },
         )
@@ -442,20 +417,3 @@ def _token(text: str) -> str:
 def _ids(message: Msg) -> tuple[str, str]:
     enterprise_id, event_id = message.subject.split(".")[-2:]
     return unquote(enterprise_id), unquote(event_id)
-
-
-def _letter(message: Msg) -> DeadLetter:
-    enterprise_id, event_id = _ids(message)
-    said = orjson.loads((message.headers or {}).get(_LETTER, "{}"))
-    return DeadLetter(
-        event_id,
-        enterprise_id,
-        unquote(said.get("reason", "")),
-        said.get("at", 0),
-        message.data,
-        message.metadata.sequence.stream,
-    )
-
-
-def _age(letter: DeadLetter) -> tuple[int, str]:
-    return letter.at, letter.event_id

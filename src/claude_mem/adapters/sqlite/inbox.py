@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from claude_mem.adapters.sqlite.connection import check_ours, configure, transla
 from claude_mem.adapters.sqlite.writer import GroupWriter
 from claude_mem.kernel.errors import Unavailable
 from claude_mem.kernel.scope import Scope
-from claude_mem.ports.inbox import DeadLetter, Entry, Pending
+from claude_mem.ports.inbox import PAGE_BYTES, DeadLetter, Entry, LetterPage, Pending, Place
 
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS inbox (
@@ -36,7 +36,14 @@ _SCHEMA = (
          at INTEGER NOT NULL,
          body BLOB NOT NULL,
          PRIMARY KEY (enterprise_id, event_id)) WITHOUT ROWID""",
+    """CREATE INDEX IF NOT EXISTS dead_letters_by_age
+         ON dead_letters (enterprise_id, at, event_id)""",
 )
+_LETTER = (
+    "SELECT event_id, enterprise_id, reason, at, body FROM dead_letters WHERE enterprise_id = ?"
+)
+_NEVER = 2**63 - 1  # later than any moment
+_AT_ONCE = 200
 _INSERT = "INSERT OR IGNORE INTO inbox (enterprise_id, event_id, body) VALUES (?, ?, ?)"
 
 
@@ -111,18 +118,45 @@ class SqliteInbox:
 
         await self._counted(move, -1)
 
-    async def dead_letters(self, scope: Scope, limit: int) -> list[DeadLetter]:
-        """See the port."""
+    async def dead_letters(
+        self, scope: Scope, limit: int, before: Place | None = None
+    ) -> LetterPage:
+        """See the port. A place is a letter's moment and event."""
+        at, event_id = before or (_NEVER, "")
+        sql = f"{_LETTER} AND (at, event_id) < (?, ?) ORDER BY at DESC, event_id DESC LIMIT ?"
 
-        def select(raw: Any) -> list[DeadLetter]:
-            rows = raw.execute(
-                "SELECT event_id, enterprise_id, reason, at, body FROM dead_letters"
-                " WHERE enterprise_id = ? ORDER BY at DESC, event_id DESC LIMIT ?",
-                (scope.enterprise_id, limit),
-            )
-            return [DeadLetter(*row) for row in rows]
+        def select(raw: Any) -> LetterPage:
+            letters: list[DeadLetter] = []
+            size = 0
+            for row in raw.execute(sql, (scope.enterprise_id, at, event_id, limit + 1)):
+                letter = DeadLetter(*row)
+                size += len(letter.body)
+                if letters and (len(letters) == limit or size > PAGE_BYTES):
+                    return LetterPage(letters, (letters[-1].at, letters[-1].event_id))
+                letters.append(letter)
+            return LetterPage(letters, None)
 
         return await asyncio.wrap_future(self._writer.submit(select))
+
+    async def dead_letter(self, scope: Scope, event_id: str) -> DeadLetter | None:
+        """See the port."""
+
+        def select(raw: Any) -> DeadLetter | None:
+            key = (scope.enterprise_id, event_id)
+            row = raw.execute(f"{_LETTER} AND event_id = ?", key).fetchone()
+            return DeadLetter(*row) if row else None
+
+        return await asyncio.wrap_future(self._writer.submit(select))
+
+    async def every_dead_letter(self, scope: Scope) -> AsyncIterator[DeadLetter]:
+        """See the port."""
+        page = await self.dead_letters(scope, _AT_ONCE)
+        while True:
+            for letter in page.letters:
+                yield letter
+            if page.before is None:
+                return
+            page = await self.dead_letters(scope, _AT_ONCE, page.before)
 
     async def return_dead_letter(self, letter: DeadLetter, body: bytes) -> None:
         """See the port. One transaction."""

@@ -22,7 +22,6 @@ from claude_mem.ports.database import Tx
 from claude_mem.ports.inbox import Inbox
 
 Row = dict[str, Any]
-_ALL_LETTERS = 1_000_000  # they are few: each is an error that somebody has to see
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,8 +234,11 @@ async def drop_dead_letters(
     scope: Scope, inbox: Inbox, agent: str, agent_session: str, since: int
 ) -> int:
     """Delete what could not become rows of an agent's session from a moment (Unix ms) on; returns how many."""
-    letters = await inbox.dead_letters(scope, _ALL_LETTERS)
-    doomed = [it.event_id for it in letters if _is_since(it.body, agent, agent_session, since)]
+    doomed = [
+        letter.event_id
+        async for letter in inbox.every_dead_letter(scope)
+        if _is_since(letter.body, agent, agent_session, since)
+    ]
     return await inbox.drop_dead_letters(scope, doomed)
 
 

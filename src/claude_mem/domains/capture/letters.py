@@ -13,6 +13,7 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from claude_mem.domains.access.endpoints import require
+from claude_mem.domains.access.following import Follows
 from claude_mem.domains.capture.schemas import check_events
 from claude_mem.domains.capture.service import BY, CaptureService
 from claude_mem.kernel.clock import to_iso
@@ -23,7 +24,8 @@ from claude_mem.ports.inbox import DeadLetter, Inbox
 router = APIRouter(prefix="/admin/dead-letters", tags=["Administration"])
 Admin = Annotated[Scope, require("admin:write")]
 EventId = Annotated[str, Path(max_length=64)]
-_ALL: Final = 10_000
+_AT_ONCE: Final = 200
+_ALL: Final = 10_000  # in one request
 
 
 class Letter(BaseModel):
@@ -36,10 +38,14 @@ class Letter(BaseModel):
 
 
 class Letters(BaseModel):
-    """The newest first; `more`: there are others."""
+    """The newest first; `more`: there are others, and `next_cursor` goes on with them.
+
+    Fewer than asked for where events are large: some eight megabytes are told at once.
+    """
 
     letters: list[Letter]
     more: bool
+    next_cursor: str | None
 
 
 class ReplayBody(BaseModel):
@@ -55,6 +61,12 @@ class Replayed(BaseModel):
     replayed: int
 
 
+class ReplayedAll(Replayed):
+    """`next_cursor` is for those that are still to be handed in; null: they all were."""
+
+    next_cursor: str | None
+
+
 class Dropped(BaseModel):
     """How many are gone for good."""
 
@@ -63,11 +75,16 @@ class Dropped(BaseModel):
 
 @router.get("", summary="Events that could not become rows, and why")
 async def get_letters(
-    request: Request, scope: Admin, limit: Annotated[int, Query(ge=1, le=500)] = 50
+    request: Request,
+    scope: Admin,
+    follows: Follows,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> Letters:
-    """What they hold is masked like everything that was accepted."""
-    found = await _inbox(request).dead_letters(scope, limit + 1)
-    return Letters(letters=[_shown(it) for it in found[:limit]], more=len(found) > limit)
+    """What they hold is masked like everything that was accepted. A cursor stays good while letters go and come."""
+    page = await _inbox(request).dead_letters(scope, limit, follows.after)
+    cursor = None if page.before is None else follows.seal([*page.before])
+    letters = [_shown(letter) for letter in page.letters]
+    return Letters(letters=letters, more=cursor is not None, next_cursor=cursor)
 
 
 @router.get("/{event_id}", summary="One event that could not become rows")
@@ -77,12 +94,20 @@ async def get_letter(request: Request, scope: Admin, event_id: EventId) -> Lette
 
 
 @router.post("/replay", summary="Hand all of them in again")
-async def replay_all(request: Request, scope: Admin) -> Replayed:
-    """For when what kept them out has been mended."""
-    letters = await _inbox(request).dead_letters(scope, _ALL)
-    for letter in letters:
-        await _capture(request).replay(scope, letter, None)
-    return Replayed(replayed=len(letters))
+async def replay_all(request: Request, scope: Admin, follows: Follows) -> ReplayedAll:
+    """For when what kept them out has been mended. Ten thousand in a request: go on with `next_cursor`.
+
+    What comes back meanwhile is not handed in a second time by going on.
+    """
+    place, count = follows.after, 0
+    while count < _ALL:
+        page = await _inbox(request).dead_letters(scope, min(_AT_ONCE, _ALL - count), place)
+        for letter in page.letters:
+            await _capture(request).replay(scope, letter, None)
+        place, count = page.before, count + len(page.letters)
+        if place is None:
+            return ReplayedAll(replayed=count, next_cursor=None)
+    return ReplayedAll(replayed=count, next_cursor=follows.seal([*place]) if place else None)
 
 
 @router.post("/{event_id}/replay", summary="Hand one in again, mended if need be")
@@ -108,8 +133,7 @@ async def drop_letter(request: Request, scope: Admin, event_id: EventId) -> Drop
 
 
 async def _letter(request: Request, scope: Scope, event_id: str) -> DeadLetter:
-    found = await _inbox(request).dead_letters(scope, _ALL)
-    letter = next((it for it in found if it.event_id == event_id), None)
+    letter = await _inbox(request).dead_letter(scope, event_id)
     if letter is None:
         raise NotFound(f"no dead letter {event_id}")
     return letter
