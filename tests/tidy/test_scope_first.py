@@ -56,8 +56,6 @@ EXCEPTIONS = {
     "ports/vectors.py:unit": "pure",
     "ports/vectors.py:check_model": "pure",
     "ports/vectors.py:check_limit": "pure",
-    "retrieval/service.py:title_of": "pure",
-    "retrieval/service.py:text_of": "pure",
 }
 
 

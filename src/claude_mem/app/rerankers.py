@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from claude_mem.app.rerank_settings import ModelSettings
+from claude_mem.domains.retrieval.hits import text_of
 from claude_mem.domains.retrieval.model import Hit
 from claude_mem.domains.retrieval.reranking import Rerank, Reranked, rerank_top
-from claude_mem.domains.retrieval.service import text_of
 from claude_mem.ports.embedder import Embedder
 from claude_mem.ports.reranker import Reranker
 

@@ -41,11 +41,13 @@ def best(asked: Asked = ASKED, **changes: Any) -> int:
         ({"voice": 1.0}, ASKED),
         ({"is_named": True}, ASKED),
         ({"is_in_time": True}, ASKED),
+        ({"is_on_day": True}, ASKED),
         ({"has_file": True}, ASKED),
         ({"has_tool": True}, ASKED),
         ({"traits": traits.RULE}, ASKED),
         ({"traits": traits.PREFERENCE}, ASKED),
         ({"traits": traits.TIMED}, Asked(now=NOW, is_when=True)),
+        ({"traits": traits.WISH}, Asked(now=NOW, is_of_rules=True)),
         ({"importance": 0.2}, ASKED),
         ({"is_flagged": True}, ASKED),
         ({"uses": 1}, ASKED),
@@ -59,6 +61,7 @@ def test_each_part_decides_between_equals(changes: dict[str, Any], asked: Asked)
 def test_what_does_not_fit_the_question_counts_nothing() -> None:
     assert best(SILENT, voice=1.0) == 1
     assert best(ASKED, traits=traits.TIMED) == 1
+    assert best(ASKED, traits=traits.WISH) == 1
     assert best(Asked(now=NOW, trust=0.0), meaning=0.8) == 1
 
 
@@ -163,10 +166,11 @@ _CANDIDATES = st.lists(
         session=st.none() | st.sampled_from("abc"),
         place=st.none() | st.integers(1, 60),
         occurred_at=st.integers(0, 2 * NOW),
-        traits=st.integers(0, 7),
+        traits=st.integers(0, 15),
         voice=st.floats(0, 1),
         is_named=st.booleans(),
         is_in_time=st.booleans(),
+        is_on_day=st.booleans(),
         has_file=st.booleans(),
         has_tool=st.booleans(),
         importance=_SHARES,
@@ -183,6 +187,7 @@ _ASKED = st.builds(
     wants_speech=st.booleans(),
     is_first_person=st.booleans(),
     is_when=st.booleans(),
+    is_of_rules=st.booleans(),
 )
 
 
@@ -194,6 +199,38 @@ def test_the_order_of_the_candidates_does_not_matter(
     chance.shuffle(shuffled)
     assert fuse(shuffled, asked) == fuse(candidates, asked)
     assert fuse_by_rank(shuffled, asked.trust) == fuse_by_rank(candidates, asked.trust)
+
+
+def test_a_wish_that_is_a_rule_counts_once() -> None:
+    asked = Asked(now=NOW, is_of_rules=True)
+    one = fuse([Candidate(1, lexical=1.0, meaning=1.0, traits=traits.RULE)], asked)
+    both = fuse([Candidate(1, lexical=1.0, meaning=1.0, traits=traits.RULE | traits.WISH)], asked)
+    assert both[0].parts["rule"] == pytest.approx(one[0].parts["rule"])
+
+
+def test_a_repeat_goes_behind_what_is_a_little_worse_and_its_parts_still_add_up() -> None:
+    found = [Candidate(key, lexical=share) for key, share in ((1, 1.0), (2, 0.95), (3, 0.9))]
+    told: list[Sequence[int]] = []
+
+    def repeats(keys: Sequence[int]) -> list[float]:
+        told.append(keys)
+        return [0.7 if key == 2 else 1.0 for key in keys]
+
+    hits = fuse(found, SILENT, repeats=repeats)
+    assert told == [[1, 2, 3]]
+    assert [hit.key for hit in hits] == [1, 3, 2]
+    assert hits[2].relevance == pytest.approx(0.7 * fuse(found, SILENT)[1].relevance)
+    assert sum(hits[2].parts.values()) == pytest.approx(hits[2].relevance)
+
+
+@given(_CANDIDATES, _ASKED, st.integers(1, 12))
+def test_pages_of_what_repeats_follow_each_other(
+    candidates: list[Candidate], asked: Asked, limit: int
+) -> None:
+    def repeats(keys: Sequence[int]) -> list[float]:
+        return [1.0 - 0.3 * (number % 2) for number, _ in enumerate(keys)]
+
+    assert fuse(candidates, asked, limit, repeats) == fuse(candidates, asked, None, repeats)[:limit]
 
 
 @given(_CANDIDATES, _ASKED)

@@ -135,6 +135,34 @@ def test_relative_times_are_those_of_the_zone() -> None:
     assert not read("what did we do").is_in_time(NOW)
 
 
+def test_a_day_is_told_from_what_is_longer() -> None:
+    assert read("what was decided on 8 May 2023").is_on_day(NOW)
+    assert read("what was decided on 8 May").is_on_day(NOW)
+    assert read("5月8日定了什么").is_on_day(NOW)
+    assert not read("what was decided on 9 May 2023").is_on_day(NOW)
+    for longer in ("what was decided in May 2023", "what was decided in May", "decided in 2023"):
+        assert read(longer).is_in_time(NOW), longer
+        assert not read(longer).is_on_day(NOW), longer
+    assert not read("what was decided").is_on_day(NOW)
+
+
+@pytest.mark.parametrize(
+    ("question", "is_of_rules"),
+    [
+        ("may I push to main", True),
+        ("are new dependencies allowed", True),
+        ("does Ada prefer tabs", True),
+        ("what are the rules for commit messages", True),
+        ("可以直接推到主分支吗", True),
+        ("提交信息有什么规定", True),
+        ("why did the build fail in May", False),
+        ("构建为什么失败", False),
+    ],
+)
+def test_what_is_allowed_is_a_kind_of_question(question: str, is_of_rules: bool) -> None:
+    assert (intent.RULES in read(question).kinds) is is_of_rules
+
+
 def test_a_model_of_english_is_not_asked_about_chinese() -> None:
     assert intent.trust(read("where is the lock"), "en") == 1.0
     assert intent.trust(read("锁在哪里"), "en") == 0.0
@@ -177,6 +205,12 @@ def test_a_paste_is_left_as_it_is() -> None:
         ("Always show versions when I ask about libraries.", True, traits.RULE),
         ("Thanks. Never touch the lock file.", True, traits.RULE),
         ("以后都用空格", True, traits.RULE),
+        ("House rule: two reviewers", True, traits.WISH),
+        ("Fine. And no new dependencies, please.", True, traits.WISH),
+        ("Please don't touch the lock file", True, traits.WISH),
+        ("生产库禁止直接改", True, traits.WISH),
+        ("You never know what comes", True, 0),
+        ("House rule: two reviewers", False, 0),
         ("I prefer tabs over spaces", True, traits.PREFERENCE),
         ("我更喜欢空格", True, traits.PREFERENCE),
         ("Always show versions when I ask about libraries.", False, 0),

@@ -259,6 +259,15 @@ async def test_moments_are_exact_though_labels_are_days(store: Memory) -> None:
     assert found.total == 3
 
 
+async def test_what_is_of_a_day_that_is_named_is_found_whatever_it_says(store: Memory) -> None:
+    noise = [Note(f"a walk in the park, number {number}") for number in range(200)]
+    await store.remember(Note("the lock is released", occurred_at=NOW - 40 * DAY), *noise)
+    asked = "what of the park on 25 August 2024"  # NOW - 40 days
+    assert "the lock is released" in await store.bodies(asked, limit=10)
+    assert "the lock is released" not in await store.bodies("what of the park", limit=10)
+    assert "the lock is released" not in await store.bodies(asked, limit=10, fusion="lexical")
+
+
 async def test_projects_and_sessions_by_what_people_call_them(store: Memory) -> None:
     first, _ = await store.remember("token a", Note("token b", project="/home/dev/shop"))
     assert await store.bodies("token", project="shop") == ["token b"]

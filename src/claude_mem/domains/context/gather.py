@@ -33,8 +33,9 @@ from claude_mem.domains.intelligence.model import SECTIONS, Digest, Point
 from claude_mem.domains.intelligence.notes import SAVED, is_note
 from claude_mem.domains.memory import service as memory
 from claude_mem.domains.memory.model import EntityRef
+from claude_mem.domains.retrieval.hits import text_of, title_of
 from claude_mem.domains.retrieval.model import Filters, Hit, Query
-from claude_mem.domains.retrieval.service import SearchService, text_of, title_of
+from claude_mem.domains.retrieval.service import SearchService
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
 

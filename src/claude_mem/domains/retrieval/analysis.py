@@ -37,7 +37,7 @@ from typing import Final
 
 import Stemmer
 
-ANALYSIS_VERSION: Final = 3
+ANALYSIS_VERSION: Final = 4
 MAX_TOKEN_CHARS: Final = 64
 # A document is analysed up to this many characters: its head and its tail. What lies between is
 # stored but not searchable.

@@ -12,6 +12,7 @@ from fastapi import Query as Parameters
 
 from claude_mem.domains.access.endpoints import require
 from claude_mem.domains.retrieval.facets import NAMES, FacetService
+from claude_mem.domains.retrieval.hits import text_of, title_of
 from claude_mem.domains.retrieval.model import Filters, Query, SearchResult
 from claude_mem.domains.retrieval.schemas import (
     FacetValue,
@@ -22,7 +23,7 @@ from claude_mem.domains.retrieval.schemas import (
     facet_values,
     found_item,
 )
-from claude_mem.domains.retrieval.service import SearchService, text_of, title_of
+from claude_mem.domains.retrieval.service import SearchService
 from claude_mem.kernel.clock import parse_moment
 from claude_mem.kernel.errors import Detail, Invalid, Unavailable
 from claude_mem.kernel.scope import Scope

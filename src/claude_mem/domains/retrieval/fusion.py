@@ -12,13 +12,14 @@ Methods", SIGIR 2009.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from claude_mem.domains.retrieval import traits
+from claude_mem.domains.retrieval.repeats import WINDOW
 
 LEXICAL: Final = "lexical"
 MEANING: Final = "meaning"
@@ -49,16 +50,17 @@ PARTS: Final = (
 
 W_LEXICAL: Final = 1.0
 W_CHARACTERS: Final = 1.0
-W_MEANING: Final = 0.75
+W_MEANING: Final = 1.0
 W_SESSION_LEXICAL: Final = 0.75
 W_SESSION_MEANING: Final = 0.55
 W_SPEECH: Final = 0.35
 W_SPEECH_ABOUT_ME: Final = 0.25
 W_SPEAKER: Final = 0.13
 W_DATE: Final = 0.25
+W_DAY: Final = 1.0
 W_TIMED: Final = 0.2
 W_RULE: Final = 0.45
-W_PREFERENCE: Final = 0.35
+W_PREFERENCE: Final = 0.5
 W_FILE: Final = 0.25
 W_TOOL: Final = 0.13
 # What is known of a thing whatever is asked. Together less than a tenth of a perfect match of the words.
@@ -73,12 +75,15 @@ RECENT_MS: Final = 30 * 86_400_000  # half-life
 MANY_USES: Final = 16
 RANK_CONSTANT: Final = 10
 
+Repeats: TypeAlias = Callable[[Sequence[int]], Sequence[float]]  # keys, the best first -> shares
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What of the question bears on the order. `trust` is what the model's opinion is worth, 0..1; `now` is in Unix ms.
 
-    `wants_speech`: what a person said is likelier meant than what an assistant answered; `is_when`: it asks for a time.
+    `wants_speech`: what a person said is likelier meant than what an assistant answered; `is_when`: it asks for a
+    time; `is_of_rules`: for what is allowed or preferred.
     """
 
     now: int
@@ -86,6 +91,7 @@ class Asked:
     wants_speech: bool = True
     is_first_person: bool = False
     is_when: bool = False
+    is_of_rules: bool = False
 
 
 class Candidate(NamedTuple):
@@ -95,8 +101,9 @@ class Candidate(NamedTuple):
     `characters` is as the module of that name says, 0 where the question has none. `meaning` is the cosine of its
     nearest chunk, None where it is not known. `place` is its number in its session: 1, 2, 3 in order. `traits` are as
     in that module, `occurred_at` is in Unix ms; `importance` is 0..1, `uses` counts. `voice` is 1 for what a person
-    said or a tool showed, and of an assistant's answer the less, the longer it is. `is_named`, `is_in_time`, `has_file`
-    and `has_tool` say that the question names who spoke, a time it falls in, a file it is about, the tool that made it.
+    said or a tool showed, and of an assistant's answer the less, the longer it is. `is_named`, `is_in_time`,
+    `is_on_day`, `has_file` and `has_tool` say that the question names who spoke, a time it falls in, the very day, a
+    file it is about, the tool that made it.
     """
 
     key: int
@@ -110,6 +117,7 @@ class Candidate(NamedTuple):
     voice: float = 0.0
     is_named: bool = False
     is_in_time: bool = False
+    is_on_day: bool = False
     has_file: bool = False
     has_tool: bool = False
     importance: float = 0.0
@@ -135,8 +143,15 @@ class _Leg:
     best: float  # before scaling
 
 
-def fuse(candidates: Sequence[Candidate], asked: Asked, limit: int | None = None) -> list[Fused]:
+def fuse(
+    candidates: Sequence[Candidate],
+    asked: Asked,
+    limit: int | None = None,
+    repeats: Repeats | None = None,
+) -> list[Fused]:
     """The best `limit` of them (all when None), the best first; of equals the newer, then the greater key.
+
+    `repeats` is told the keys of the best, in order, and says what each keeps of its relevance; see that module.
 
     Keys must differ. Relevance is the share of what the question allows at most, times how well anything at all was
     found: the best share of the words, or the best cosine. So it can be compared between questions, and the best of a
@@ -151,7 +166,7 @@ def fuse(candidates: Sequence[Candidate], asked: Asked, limit: int | None = None
     judge = _Judge(asked, trust, words, meaning)
     found = [(candidate, judge.parts(it, candidate)) for it, candidate in enumerate(candidates)]
     strength = _bounded(max(words.best, trust * meaning.best))
-    return _best(found, strength / _most(candidates, asked, trust), limit)
+    return _best(found, strength / _most(candidates, asked, trust), limit, repeats)
 
 
 def fuse_by_rank(
@@ -190,12 +205,13 @@ def sessions(hits: Sequence[Fused], session_of: Mapping[int, str | None]) -> lis
 class _Judge:
     """What speaks for a candidate of one question, in the order of PARTS."""
 
-    __slots__ = ("_meaning", "_now", "_speech", "_timed", "_trust", "_words")
+    __slots__ = ("_meaning", "_now", "_rules", "_speech", "_timed", "_trust", "_words")
 
     def __init__(self, asked: Asked, trust: float, words: _Leg, meaning: _Leg) -> None:
         self._trust, self._words, self._meaning, self._now = trust, words, meaning, asked.now
         self._speech = _of_speech(asked)
         self._timed = W_TIMED if asked.is_when else 0.0
+        self._rules = _rule_weights(asked)
 
     def parts(self, number: int, candidate: Candidate) -> tuple[float, ...]:
         """Its own evidence; by how much that around it in its session is better; what the question asks for beside its
@@ -205,12 +221,13 @@ class _Judge:
         beside = W_SESSION_LEXICAL * (self._words.around[number] - own_words)
         beside += W_SESSION_MEANING * self._trust * (self._meaning.around[number] - own_meaning)
         date = W_DATE if candidate.is_in_time else 0.0
+        date = W_DAY if candidate.is_on_day else date
         rule = 0.0
         if candidate.traits:
             date += self._timed if candidate.traits & traits.TIMED else 0.0
             # A rule counts by how close it is to what is asked.
             closeness = own_meaning if self._trust else own_words
-            rule = _of_rules(candidate.traits) * closeness
+            rule = _of_rules(candidate.traits, self._rules) * closeness
         characters = W_CHARACTERS * _bounded(candidate.characters) if candidate.characters else 0.0
         return (
             W_LEXICAL * own_words + characters,
@@ -234,10 +251,17 @@ def _of_speech(asked: Asked) -> float:
     return W_SPEECH + (W_SPEECH_ABOUT_ME if asked.is_first_person else 0.0)
 
 
-def _of_rules(marks: int) -> float:
-    return (W_RULE if marks & traits.RULE else 0.0) + (
-        W_PREFERENCE if marks & traits.PREFERENCE else 0.0
-    )
+def _rule_weights(asked: Asked) -> Mapping[int, float]:
+    """By mark."""
+    wish = {traits.WISH: W_RULE} if asked.is_of_rules else {}
+    return {traits.RULE: W_RULE, traits.PREFERENCE: W_PREFERENCE, **wish}
+
+
+def _of_rules(marks: int, weights: Mapping[int, float]) -> float:
+    """A wish that is a rule as well counts once."""
+    if marks & traits.RULE:
+        marks &= ~traits.WISH
+    return sum(weight for mark, weight in weights.items() if marks & mark)
 
 
 def _of_uses(uses: int) -> float:
@@ -250,12 +274,15 @@ def _most(candidates: Sequence[Candidate], asked: Asked, trust: float) -> float:
     marks = 0
     for candidate in candidates:
         marks |= candidate.traits
-    most += _of_rules(marks)
+    most += _of_rules(marks, _rule_weights(asked))
     most += W_TIMED if asked.is_when and marks & traits.TIMED else 0.0
     most += W_MEANING * trust if any(it.meaning is not None for it in candidates) else 0.0
     most += W_CHARACTERS if any(it.characters > 0 for it in candidates) else 0.0
     most += W_SPEAKER if any(it.is_named for it in candidates) else 0.0
-    most += W_DATE if any(it.is_in_time for it in candidates) else 0.0
+    if any(it.is_on_day for it in candidates):
+        most += W_DAY
+    elif any(it.is_in_time for it in candidates):
+        most += W_DATE
     most += W_FILE if any(it.has_file for it in candidates) else 0.0
     return most + (W_TOOL if any(it.has_tool for it in candidates) else 0.0)
 
@@ -312,14 +339,29 @@ def _bounded(value: float) -> float:
 
 
 def _best(
-    found: Sequence[tuple[Candidate, tuple[float, ...]]], scale: float, limit: int | None
+    found: Sequence[tuple[Candidate, tuple[float, ...]]],
+    scale: float,
+    limit: int | None,
+    repeats: Repeats | None = None,
 ) -> list[Fused]:
     """Only what is shown is taken apart by name."""
     ranked = sorted(
         ((sum(parts), candidate.occurred_at, candidate.key, parts) for candidate, parts in found),
         reverse=True,
     )
-    return [_fused(key, parts, scale) for _, _, key, parts in ranked[:limit]]
+    if repeats is None:
+        return [_fused(key, parts, scale) for _, _, key, parts in ranked[:limit]]
+    kept = repeats([key for _, _, key, _ in ranked[:WINDOW]])
+    head = sorted(
+        (
+            (hit[0] * share, *hit[1:3], share, hit[3])
+            for hit, share in zip(ranked, kept, strict=False)
+        ),
+        reverse=True,
+    )
+    best = [_fused(key, parts, scale * share) for _, _, key, share, parts in head[:limit]]
+    rest = ranked[len(head) : limit]
+    return best + [_fused(key, parts, scale) for _, _, key, parts in rest]
 
 
 def _fused(key: int, parts: Sequence[float], scale: float) -> Fused:

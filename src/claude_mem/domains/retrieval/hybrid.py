@@ -14,7 +14,7 @@ from typing import Final
 from unicodedata import category
 
 from claude_mem.domains.memory.model import EntityRef
-from claude_mem.domains.retrieval import beside, fusion, intent, repository
+from claude_mem.domains.retrieval import beside, fusion, intent, repeats, repository
 from claude_mem.domains.retrieval.characters import Characters
 from claude_mem.domains.retrieval.fusion import Asked, Candidate, Fused
 from claude_mem.domains.retrieval.model import Filters, StoredDocument
@@ -160,8 +160,12 @@ class Hybrid:
         files = question.asked.files
         known_of = beside.look(scope, tx, self._lexical, plan, files, documents)
         candidates = _candidates(documents, scorer, meanings, question, known_of)
-        fused = _fused(candidates, question, meaning.trust if near else 0.0, limit)
         by_number = {document.number: document for document in documents}
+
+        def kept(numbers: Sequence[int]) -> Sequence[float]:
+            return repeats.factors([by_number[number] for number in numbers])
+
+        fused = _fused(candidates, question, meaning.trust if near else 0.0, limit, kept)
         ranked = [
             (by_number[hit.key], hit.relevance, tuple(sorted(hit.parts.items(), key=_greatest)))
             for hit in fused
@@ -223,6 +227,7 @@ def _candidates(
         else [0.0] * len(documents)
     )
     in_time = partial(question.asked.is_in_time, place=question.place)
+    on_day = partial(question.asked.is_on_day, place=question.place)
     return [
         Candidate(
             key=document.number,
@@ -237,6 +242,7 @@ def _candidates(
             is_named=bool(document.speaker)
             and question.asked.names_speaker(document.speaker or ""),
             is_in_time=in_time(document.occurred_at),
+            is_on_day=on_day(document.occurred_at),
             has_file=document.number in known_of.about,
             has_tool=question.asked.names_tool(document.tool),
             importance=document.importance,
@@ -254,7 +260,11 @@ def _voice(document: StoredDocument) -> float:
 
 
 def _fused(
-    candidates: Sequence[Candidate], question: Question, trust: float, limit: int
+    candidates: Sequence[Candidate],
+    question: Question,
+    trust: float,
+    limit: int,
+    kept: fusion.Repeats,
 ) -> list[Fused]:
     if question.fusion == "rank":
         return fusion.fuse_by_rank(candidates, trust, limit)
@@ -267,8 +277,10 @@ def _fused(
             wants_speech=asked.wants_speech,
             is_first_person=asked.is_first_person,
             is_when=intent.WHEN in asked.kinds,
+            is_of_rules=intent.RULES in asked.kinds,
         ),
         limit,
+        kept,
     )
 
 

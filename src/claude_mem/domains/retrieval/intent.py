@@ -25,6 +25,7 @@ WHERE: Final = "where"
 WHY: Final = "why"
 HOW: Final = "how"
 SUMMARY: Final = "summary"
+RULES: Final = "rules"
 
 _KINDS: Final = {
     WHEN: re.compile(
@@ -38,6 +39,12 @@ _KINDS: Final = {
     WHY: re.compile(r"\bwhy\b|为什么|为何|为啥", re.IGNORECASE),
     HOW: re.compile(
         r"\bhow\s+(?!many\b|much\b|often\b|long\b|recently\b)|怎么|如何|怎样", re.IGNORECASE
+    ),
+    RULES: re.compile(
+        r"\b(?:may|must|should|shall)\s+(?:i|we|you|one)\b|\bcan\s+(?:i|we)\b|\b(?:dis)?allowed\b|\bforbidden\b"
+        r"|\bpermitted\b|\bprefer(?:s|red|ence|ences)?\b|\bpolic(?:y|ies)\b|\brules?\b|\bconventions?\b"
+        r"|\b(?:do|does)\s+\w+\s+(?:want|like)\b|可不可以|能不能|可以[^，。？]{0,12}吗|允许|偏好|喜欢|规矩|规定|规则|要求",
+        re.IGNORECASE,
     ),
     SUMMARY: re.compile(
         r"\bsummar(?:y|ies|i[sz]e\w*)\b|\boverview\b|\brecap\b|总结|概括|概述|综述", re.IGNORECASE
@@ -129,15 +136,27 @@ class Intent:
         return name in self.tools or name.rpartition("__")[2] in self.tools
 
     @cached_property
+    def _days(self) -> tuple[when.Time, ...]:
+        return tuple(time for time in self.times if time.is_day)
+
+    @cached_property
     def _tails(self) -> tuple[str, ...]:
         return tuple(file.lower().lstrip("~./") for file in self.files)
 
     def is_in_time(self, day_ms: int, place: str = "UTC") -> bool:
         """Whether the day of the moment (Unix ms) is one that the question speaks of."""
-        if not self.times:
-            return False
-        day = when.day_of(day_ms, when.zone(place))
-        return any(time.holds(day) for time in self.times)
+        return _is_of(self.times, day_ms, place)
+
+    def is_on_day(self, day_ms: int, place: str = "UTC") -> bool:
+        """Whether the question names the very day of the moment, and not a week or a month it is in."""
+        return _is_of(self._days, day_ms, place)
+
+
+def _is_of(times: tuple[when.Time, ...], moment: int, place: str) -> bool:
+    if not times:
+        return False
+    day = when.day_of(moment, when.zone(place))
+    return any(time.holds(day) for time in times)
 
 
 def read(question: str, now: int, place: str = "UTC") -> Intent:

@@ -13,8 +13,11 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 
+from claude_mem.domains.retrieval import when
 from claude_mem.domains.retrieval.model import Filters, IndexEntry
 
+LONGEST = 62  # days of a time that is looked through: in more the words must tell
+YEARS = 4
 _PLAIN = re.compile(r"[a-z0-9_./-]{1,64}")
 _PATH_TAILS = 4
 _REMEMBERED = 2_048  # labels come back: those of a session, a project, the files in hand
@@ -71,6 +74,37 @@ def of_filters(filters: Filters, now: int) -> tuple[tuple[str, ...], ...]:
     return tuple(groups)
 
 
+def of_times(times: Iterable[when.Time], today: date) -> tuple[str, ...]:
+    """Labels of the days that a question speaks of, and a day more at each end: labels are of days in UTC.
+
+    Times of more than LONGEST days are passed over. A day of no year is one of the last YEARS.
+    """
+    found: list[str] = []
+    for time in times:
+        for first, last in _periods(time, today):
+            if (last - first).days <= LONGEST:
+                found += _covering(_shifted(first, -1), _shifted(last, 1))
+    return tuple(dict.fromkeys(found))
+
+
+def _periods(time: when.Time, today: date) -> Iterator[tuple[date, date]]:
+    if isinstance(time, when.Period):
+        yield time.first, time.last
+        return
+    for year in range(max(today.year - YEARS, 1), today.year + 1):
+        try:
+            first = date(year, time.month, time.day or 1)
+        except ValueError:  # 29 February of another year
+            continue
+        yield first, first if time.day else _month_end(first)
+
+
+def _shifted(day: date, days: int) -> date:
+    """Another day, or the first or last there is."""
+    ordinal = min(max(day.toordinal() + days, 1), date.max.toordinal())
+    return date.fromordinal(ordinal)
+
+
 def of_files(files: Iterable[str]) -> tuple[str, ...]:
     """Labels of what is about one of some files, each known by its last components."""
     found = (
@@ -117,6 +151,11 @@ def _span_labels(since: int, until: int | None, now: int) -> Iterator[str]:
     end = date(_day(now).year + 1, 12, 31) if until is None else _day(until)
     if day > end:
         yield "d.-"  # an empty span: a label that no document has
+    yield from _covering(day, end)
+
+
+def _covering(day: date, end: date) -> Iterator[str]:
+    """Days, whole months and whole years that cover both days and what lies between."""
     while day <= end:
         year, month = date(day.year, 12, 31), _month_end(day)
         if day.month == day.day == 1 and year <= end:

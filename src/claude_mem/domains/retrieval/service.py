@@ -15,10 +15,20 @@ from typing import Any, Final
 from claude_mem.domains.access import service as access
 from claude_mem.domains.memory import service as memory
 from claude_mem.domains.memory.model import EntityRef
-from claude_mem.domains.retrieval import analysis, intent, kept, labels, repository, traits, when
+from claude_mem.domains.retrieval import (
+    analysis,
+    intent,
+    kept,
+    labels,
+    repository,
+    timed,
+    traits,
+    when,
+)
 from claude_mem.domains.retrieval.embedding import VectorKeeper
 from claude_mem.domains.retrieval.headings import READ_CHARS, heading
-from claude_mem.domains.retrieval.highlight import Wanted, highlights
+from claude_mem.domains.retrieval.highlight import Wanted
+from claude_mem.domains.retrieval.hits import shown
 from claude_mem.domains.retrieval.hybrid import (
     EMBED_S,
     NO_MEANING,
@@ -31,7 +41,6 @@ from claude_mem.domains.retrieval.hybrid import (
 from claude_mem.domains.retrieval.model import (
     Collection,
     Filters,
-    Hit,
     Hydrate,
     IndexEntry,
     Query,
@@ -62,7 +71,6 @@ MAX_CANDIDATES: Final = 2_000
 _SPARE = 60
 # With fewer, nearly every word is in many of them, and none would count as rare.
 _FEW_DOCUMENTS = 100
-_MARKED = 12  # words that are looked for in a result's text, those with the greatest shares first
 _REBUILD_BATCH = 500
 _REMOVE_PAGE = 5_000
 _REMOVE_STEP = 500
@@ -352,7 +360,12 @@ class SearchService:
     def _rank(self, scope: Scope, tx: Tx, asked: _Asked) -> Ranking:
         query, collection = asked.query, asked.collection
         candidates = self._lexical.candidates(scope, tx, asked.plan)
-        found = repository.load(scope, tx, candidates.numbers)
+        of_then = timed.candidates(
+            *(scope, tx, self._lexical, asked.plan, _times(asked), asked.question.now),
+            asked.question.place,
+        )
+        numbers = dict.fromkeys((*candidates.numbers, *of_then))
+        found = repository.load(scope, tx, list(numbers))
         documents = [it for it in found if asked.filters.holds(it.occurred_at)]
         # A word that nobody has cannot be scored by any document: it is no part of the scale.
         counts = {word: count for word, count in candidates.frequencies.items() if count}
@@ -388,7 +401,7 @@ class SearchService:
         names = self._project_names(scope, tx, rows.values())
         wanted = Wanted(ranking.words) if asked.query.marked else None
         hits = tuple(
-            _hit(ranked, rows[ranked.ref], names, wanted)
+            shown(ranked, rows[ranked.ref], names, wanted)
             for ranked in ranking.page
             if ranked.ref in rows
         )
@@ -411,6 +424,11 @@ class SearchService:
             known = {"": "", **{row["id"]: row["name"] for row in access.projects(scope, tx)}}
             self._names[scope.enterprise_id] = known
         return known
+
+
+def _times(asked: _Asked) -> tuple[when.Time, ...]:
+    """The times that the fusion weighs."""
+    return asked.question.asked.times if asked.question.fusion == "score" else ()
 
 
 def _nothing(query: Query) -> SearchResult:
@@ -459,39 +477,3 @@ def _plan(
         shared=collection.shared,
         limit=min(max(query.offset + query.limit + _SPARE, CANDIDATES), MAX_CANDIDATES),
     )
-
-
-def _hit(
-    ranked: Ranked,
-    row: Mapping[str, Any],
-    projects: Mapping[str, str],
-    wanted: Wanted | None,
-) -> Hit:
-    score = ranked.score
-    in_fields = (("title", score.in_title), ("content", score.in_body))
-    passages: Sequence[str] = ()
-    if wanted is not None:
-        matched = [word for word, _ in score.parts[:_MARKED]]
-        passages = highlights(text_of(row), wanted, only=matched)
-        if not passages and score.in_title:
-            passages = highlights(title_of(row), wanted, only=matched)
-    return Hit(
-        ref=ranked.ref,
-        row=row,
-        project=projects.get(row.get("project_id") or "") or None,
-        relevance=ranked.relevance,
-        shares=score.parts,
-        matched_fields=tuple(name for name, words in in_fields if words),
-        highlights=tuple(passages),
-        reasons=ranked.reasons,
-    )
-
-
-def title_of(row: Mapping[str, Any]) -> str:
-    """What a result is called, whatever its kind: its own title, its file, or its session's title."""
-    return str(row.get("title") or row.get("file_path") or row.get("session_title") or "")
-
-
-def text_of(row: Mapping[str, Any]) -> str:
-    """The text of a row, whatever its kind."""
-    return str(row.get("content") or row.get("description") or row.get("diff") or "")

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from claude_mem.domains.access.endpoints import require
 from claude_mem.domains.memory.model import EntityRef
 from claude_mem.domains.retrieval.cases import SOURCES, Case
+from claude_mem.domains.retrieval.hits import text_of, title_of
 from claude_mem.domains.retrieval.model import MAX_QUERY_CHARS
 from claude_mem.domains.retrieval.schemas import FoundItem, Kind, Path, found_item
-from claude_mem.domains.retrieval.service import text_of, title_of
 from claude_mem.domains.retrieval.similar import SimilarService
 from claude_mem.kernel.scope import Scope
 

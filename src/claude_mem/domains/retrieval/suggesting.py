@@ -15,8 +15,8 @@ from claude_mem.domains.access import service as access
 from claude_mem.domains.memory import service as memory
 from claude_mem.domains.retrieval import labels, repository
 from claude_mem.domains.retrieval.completion import Completion, Suggestion
+from claude_mem.domains.retrieval.hits import text_of, title_of
 from claude_mem.domains.retrieval.model import Collection, Filters, Hydrate
-from claude_mem.domains.retrieval.service import text_of, title_of
 from claude_mem.domains.retrieval.typed import Typed, read
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Database, Tx

@@ -29,6 +29,7 @@ MONTHS: Final = (
     "december",
 )
 DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_FEW_DAYS: Final = 2
 _SEASONS: Final = {"spring": 3, "summer": 6, "autumn": 9, "fall": 9, "winter": 12}
 _NUMBERS: Final = {
     "a": 1, "an": 1, "one": 1, "two": 2, "couple": 2, "three": 3, "few": 3, "four": 4, "five": 5, "six": 6, "seven": 7,
@@ -63,6 +64,11 @@ class Period:
         """Whether the day is one of them."""
         return self.first <= day <= self.last
 
+    @property
+    def is_day(self) -> bool:
+        """Whether it is one day, or the few of a weekend."""
+        return (self.last - self.first).days <= _FEW_DAYS
+
 
 @dataclass(frozen=True, slots=True)
 class Yearly:
@@ -74,6 +80,11 @@ class Yearly:
     def holds(self, day: date) -> bool:
         """Whether the day is in it, whatever the year."""
         return day.month == self.month and self.day in (None, day.day)
+
+    @property
+    def is_day(self) -> bool:
+        """Whether it is a day, and not all of the month."""
+        return self.day is not None
 
 
 Time = Period | Yearly
