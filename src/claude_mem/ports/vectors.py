@@ -72,11 +72,14 @@ class VectorIndex(Protocol):
         query: bytes,
         project_ids: Sequence[str] | None,
         limit: int,
+        *,
+        quick: bool = False,
     ) -> tuple[Neighbour, ...]:
         """The nearest of the enterprise, or of those projects, the nearest first; of equals by id.
 
-        Exact where they are few; where they are many, nearly all of them. `limit` is 1 to MAX_NEIGHBOURS. Raises
-        Invalid, also for a query that is no vector of the model.
+        Exact where they are few; where they are many, nearly all of them, and with `quick` a few less for an answer
+        that a person waits for. `limit` is 1 to MAX_NEIGHBOURS. Raises Invalid, also for a query that is no vector of
+        the model.
         """
         ...
 

@@ -58,10 +58,12 @@ class Graph:
         self._index = index
         self._lock = threading.Lock()  # how wide a walk is is set before it
 
-    def nearest(self, probe: Any, limit: int) -> list[int]:
+    def nearest(self, probe: Any, limit: int, *, quick: bool = False) -> list[int]:
         """Numbers of the nearest rows, nearly all of them right; some may be gone since."""
         with self._lock:
-            walk = min(max(int(self.note.count * _WALK), _NARROWEST), _WIDEST)
+            walk = _NARROWEST
+            if not quick:
+                walk = min(max(int(self.note.count * _WALK), _NARROWEST), _WIDEST)
             self._index.expansion_search = max(walk, limit)
             found = self._index.search(probe, min(limit, self.note.count), threads=1)
         return [int(key) for key in found.keys]

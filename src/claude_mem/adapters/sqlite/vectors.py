@@ -134,6 +134,8 @@ class SqliteVectorIndex:
         query: bytes,
         project_ids: Sequence[str] | None,
         limit: int,
+        *,
+        quick: bool = False,
     ) -> tuple[Neighbour, ...]:
         """See the port."""
         check_limit(limit)
@@ -145,7 +147,7 @@ class SqliteVectorIndex:
             return ()
         projects = None if project_ids is None else tuple(dict.fromkeys(project_ids))
         numpy = _numpy()
-        search = _Search(cursor, numpy.asarray(probe, dtype="<f4"), numpy)
+        search = _Search(cursor, numpy.asarray(probe, dtype="<f4"), numpy, quick)
         graph = self._graph(found[0], WHOLE, model, found[1])
         most = limit + _SPARE
         while True:
@@ -153,7 +155,7 @@ class SqliteVectorIndex:
             if graph is None or projects is None:
                 numbers |= self._in_tail(search, found[0], graph, projects, most)
             if graph is not None and projects is None:
-                numbers.update(graph.nearest(search.probe, most))
+                numbers.update(graph.nearest(search.probe, most, quick=search.quick))
             elif graph is not None:
                 for project in projects or ():
                     numbers |= self._in_project(search, found, project, model, most)
@@ -199,7 +201,11 @@ class SqliteVectorIndex:
         begin = 0 if graph is None else graph.note.through
         rows = search.cursor.execute(_OF_PROJECT, (space[0], project, begin))
         found = search.among_rows(rows, None, most)
-        return found if graph is None else found | set(graph.nearest(search.probe, most))
+        return (
+            found
+            if graph is None
+            else found | set(graph.nearest(search.probe, most, quick=search.quick))
+        )
 
     def _in_tail(
         self,
@@ -235,6 +241,7 @@ class _Search:
     cursor: Any
     probe: Any
     numpy: Any
+    quick: bool
 
     def matrix(self, vectors: Sequence[bytes]) -> Any:
         """Vectors of 16 bits a number as rows of 32."""

@@ -196,8 +196,10 @@ class HookContext:
             return ""
         session, place = _session_of(payload), place or _folder(payload)
         seen = self._of(scope, session)
-        await self._note_given(scope, session, seen)
-        meaning = await self._service.meaning(prompt, now_ms(), EMBED_S)
+        _, meaning = await asyncio.gather(
+            self._note_given(scope, session, seen),
+            self._service.meaning(prompt, now_ms(), EMBED_S),
+        )
         wanted = _Wanted(place, session, prompt, until=started + PROMPT_S * _SHARE, meaning=meaning)
         _, context = await self._read(scope, wanted, seen)
         seen.texts.extend(one.unit.text for one in context.items)

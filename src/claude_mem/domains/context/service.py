@@ -71,7 +71,7 @@ class ContextService:
     async def meaning(self, prompt: str, now: int, seconds: float) -> Meaning:
         """What a prompt means, for `Ask`: made before the read begins, within about so many seconds."""
         found = await self._sources.search.meaning(Query(plain_query(prompt)), now, seconds)
-        return replace(found, nearest=NEAREST)
+        return replace(found, nearest=NEAREST, quick=True)
 
     def assemble(
         self,

@@ -39,7 +39,7 @@ MAX_EMBEDDED: Final = 2_000  # characters of a question: a model sees less
 class Meaning:
     """What a question means: `vector` as `model` made it, or why there is none. `trust` is what it is worth, 0..1.
 
-    `nearest` are the things that the vector engine is asked for: each costs a look at its rows.
+    `nearest` are the things that the vector engine is asked for: each costs a look at its rows; `quick` as in its port.
     """
 
     vector: bytes | None = None
@@ -47,6 +47,7 @@ class Meaning:
     trust: float = 0.0
     degraded: str = ""
     nearest: int = NEAREST
+    quick: bool = False
 
 
 NO_MEANING: Final = Meaning()
@@ -180,7 +181,9 @@ class Hybrid:
         wide = any((filters.session_id, filters.kind, filters.type, filters.tool, filters.role))
         most = NEAREST_FILTERED if wide else meaning.nearest
         try:
-            found = self._leg.nearest(scope, tx, meaning.vector, filters.project_ids, most)
+            found = self._leg.nearest(
+                *(scope, tx, meaning.vector, filters.project_ids, most), quick=meaning.quick
+            )
         except (Unavailable, Invalid) as error:
             return {}, error.message
         return {it.ref: it.similarity for it in found}, ""

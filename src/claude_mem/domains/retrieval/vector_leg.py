@@ -51,15 +51,17 @@ class VectorLeg:
         vector: bytes,
         project_ids: Sequence[str] | None,
         limit: int,
+        *,
+        quick: bool = False,
     ) -> list[Near]:
         """The nearest things of the enterprise, or of those projects, each once, the nearest first; `limit` at most.
 
-        Raises Invalid for a vector that is none of the model.
+        `quick` as in the port. Raises Invalid for a vector that is none of the model.
         """
         model = self._model()
         most = min(int(limit * _SPARE) + 1, MAX_NEIGHBOURS)
         while True:
-            found = self._vectors.nearest(scope, tx, model, vector, project_ids, most)
+            found = self._vectors.nearest(scope, tx, model, vector, project_ids, most, quick=quick)
             best = self._best(scope, tx, [(it.id, it.similarity) for it in found])
             if len(best) >= limit * _ENOUGH or len(found) < most or most == MAX_NEIGHBOURS:
                 return best[:limit]
