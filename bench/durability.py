@@ -13,7 +13,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import string
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from typing import Any
 
 import sqlean
 
+from bench.ports import free_port
 from claude_mem.hook.home import ensure_token
 from claude_mem.hook.installation import prepare_home
 from claude_mem.sdk.client import Client
@@ -50,13 +50,6 @@ def eventually(condition: Callable[[], Any], what: str, patience: float = PATIEN
             raise AssertionError(f"not within {patience:.0f} s: {what}")
         time.sleep(_POLL)
     return found
-
-
-def free_port() -> int:
-    """A port of the loopback address that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def marker(rng: random.Random) -> str:

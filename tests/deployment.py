@@ -7,7 +7,6 @@ import contextlib
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from bench.ports import free_port
 
 from claude_mem.adapters.postgres.database import PostgresDatabase
 from claude_mem.domains.access import founding
@@ -171,13 +171,6 @@ def until(
         if time.monotonic() > end:
             raise AssertionError(f"in vain: {why()}")
         time.sleep(0.05)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def prompt(session: str, content: str, **more: Any) -> dict[str, Any]:

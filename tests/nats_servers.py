@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bench.ports import free_port
 
 _STARTS, _PATIENCE = 3, 30  # attempts, each with a port of its own; seconds for one to answer
 
@@ -63,7 +64,7 @@ class NatsServer:
     def start(self) -> None:
         """Run it until it answers; the first time on a free port, then on the same one."""
         for _ in range(_STARTS):
-            port = self.port or _free_port()
+            port = self.port or free_port()
             self._process = self._run(port)
             if self._answers(port):
                 self.port = port
@@ -158,9 +159,3 @@ def nats_server() -> Iterator[NatsServer]:
     finally:
         server.close()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -23,6 +23,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from bench.ports import free_port
 
 _STARTS, _PATIENCE = 3, 30  # attempts, each with a port of its own; seconds for one to answer
 _OLDEST = 7  # of those on the path
@@ -66,7 +67,7 @@ class RedisServer:
     def start(self, *options: str) -> None:
         """Run it until it answers; the first time on a free port, then on the same one."""
         for _ in range(_STARTS):
-            port = self.port or _free_port()
+            port = self.port or free_port()
             self._process = self._run(port, options)
             if self._answers(port):
                 self.port = port
@@ -192,9 +193,3 @@ def _wire(words: tuple[str, ...]) -> bytes:
     parts = [b"*%d\r\n" % len(words)]
     parts += [b"$%d\r\n%s\r\n" % (len(it), it) for it in (word.encode() for word in words)]
     return b"".join(parts)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

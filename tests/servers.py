@@ -16,7 +16,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from bench.ports import free_port
 
 ADMIN, OWNER, RUNTIME = "cm_admin", "cm_owner", "cm_runtime"
 _TEMPLATE = "cm_template"
@@ -109,7 +110,7 @@ class PostgresServer:
     def start(self) -> None:
         """Run it until it takes connections; the first time on a free port, then on the same one."""
         for _ in range(_STARTS):
-            port = self.port or _free_port()
+            port = self.port or free_port()
             self._process = self._run(port)
             self._tell_keeper(self._process.pid)
             if _answers(self._process, self._folder / "data" / "postmaster.pid"):
@@ -352,12 +353,6 @@ def _as_whom() -> dict[str, Any]:
         return {}
     nobody = pwd.getpwnam("nobody")
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _migrate(urls: Urls) -> None:

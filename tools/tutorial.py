@@ -15,7 +15,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.durability import Site, free_port
+from bench.durability import Site
+from bench.ports import free_port
 
 from claude_mem.worker.control import stop
 

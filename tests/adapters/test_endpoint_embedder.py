@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
 from email.utils import formatdate
 from typing import Any
 
 import pytest
+from bench.ports import free_port
 
 from claude_mem.adapters.endpoint import embedder as embedder_module
 from claude_mem.adapters.endpoint.embedder import Endpoint, EndpointEmbedder
@@ -232,8 +232,7 @@ async def test_too_slow_is_said_to_be_so(make: Make, server: FakeEndpoint) -> No
 
 
 async def test_nobody_there(make: Make) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     error = await refusal(make(url=f"http://127.0.0.1:{port}/v1"))
     assert f"127.0.0.1:{port} cannot be reached" in error.message
 

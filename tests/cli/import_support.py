@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 import typer
+from bench.ports import free_port
 from typer.testing import CliRunner
 
 from claude_mem.cli import context, export, import_, search
@@ -33,8 +33,7 @@ def worker(folder: Path) -> Iterator[Path]:
         patch.setenv("HOME", str(folder))
         patch.setenv("CLAUDE_CONFIG_DIR", str(folder / "claude"))
         patch.setenv("CLAUDE_MEM_HOME", str(home))
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            patch.setenv("CLAUDE_MEM_PORT", str(server.getsockname()[1]))
+        patch.setenv("CLAUDE_MEM_PORT", str(free_port()))
         started = start(home, 30.0)
     assert started.problem is None, started.problem
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 import sqlean
 import typer
+from bench.ports import free_port
 from typer.testing import CliRunner
 
 from claude_mem.adapters.sqlite.database import SqliteDatabase
@@ -38,8 +38,7 @@ def home(whole: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="cm-"))
     home = copy_store(whole, folder / "d")
     monkeypatch.setenv("CLAUDE_MEM_HOME", str(home))
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        monkeypatch.setenv("CLAUDE_MEM_PORT", str(server.getsockname()[1]))
+    monkeypatch.setenv("CLAUDE_MEM_PORT", str(free_port()))
     yield home
     assert control.stop(home).ok
     shutil.rmtree(folder)

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import sqlean
 import typer
+from bench.ports import free_port
 from typer.testing import CliRunner
 
 from claude_mem.app.doctor import client, fixes, worker
@@ -56,8 +57,7 @@ def home(
     home = copy_store(whole, folder / "d")
     monkeypatch.setenv("CLAUDE_MEM_HOME", str(home))
     monkeypatch.setenv("CLAUDE_MEM_EMBEDDING_PROVIDER", "off")  # the model has its own tests
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        monkeypatch.setenv("CLAUDE_MEM_PORT", str(server.getsockname()[1]))
+    monkeypatch.setenv("CLAUDE_MEM_PORT", str(free_port()))
     prepare_home(home, supervisor_argv(home))
     install(home, settings, sys.executable, EVENTS)
     mcp_registration.install(home, mcp_registration.config_path(), sys.executable, None)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import typer
+from bench.ports import free_port
 from click.testing import Result
 from typer.testing import CliRunner
 
@@ -38,8 +39,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def port(monkeypatch: pytest.MonkeyPatch) -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
+    port = free_port()
     monkeypatch.setenv("CLAUDE_MEM_PORT", str(port))
     return port
 

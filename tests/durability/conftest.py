@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-# The harness is shared with `make prove`; pytest alone would not find it from another folder.
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 from bench.durability import Site
 
 

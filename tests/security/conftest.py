@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-# Support shared with tests/api, and the harness of real processes under bench/.
-sys.path[:0] = [str(Path(__file__).parents[1] / "api"), str(Path(__file__).parents[2])]
+# Support shared with tests/api.
+sys.path.insert(0, str(Path(__file__).parents[1] / "api"))
 
-from api_support import Api, running  # noqa: E402 - found by the line above
+from api_support import Api, running
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench.ports import free_port
 
 from claude_mem import __version__
 from claude_mem.worker import diagnosis
@@ -304,8 +304,7 @@ def test_a_port_conflict_names_the_holder_who_survives(folder: Any) -> None:
 
 def test_a_port_conflict_whose_holder_left_is_still_told(folder: Any) -> None:
     refusing(folder, "PORT_TAKEN", "taken", 76)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     problem = begin(folder, port=port).problem
     assert problem is not None
     assert problem.message == f"port {port} is taken"

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench.ports import free_port
 
 from claude_mem import __version__
 from claude_mem.hook.home import ensure_token
@@ -53,13 +53,6 @@ held = socket.create_server(("127.0.0.1", int(sys.argv[1])))
 print("held", flush=True)
 time.sleep(600)
 """
-
-
-def free_port() -> int:
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from bench.ports import free_port
 
-from deployment import OPERATOR, Deployment, Serving, Tenant, client, free_port, prompt, until
+from deployment import OPERATOR, Deployment, Serving, Tenant, client, prompt, until
 
 
 def wait_for_rows(port: int, tenant: Tenant, prompts: int) -> None:
