@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from anyio._backends._asyncio import TestRunner
 
 from claude_mem.adapters.onnx.folder import ModelFolder
 from claude_mem.adapters.onnx.pinned import PRECISIONS
@@ -19,6 +22,33 @@ from deployment import Servers
 from nats_servers import nats_server
 from redis_servers import redis_server
 from servers import NoServer, PostgresServer, Urls, postgres_server
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: the product collects garbage in earnest, and would look through all of it each time."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def runners_that_end() -> Iterator[None]:
+    """End the task that anyio runs tests in instead of having it cancelled with its loop.
+
+    The error of that cancellation outlives the loop, and by its traceback all that the fixtures made: hundreds of whole
+    systems by the end of a run, which every collection of garbage looks through. `test_let_go.py` holds this to its word.
+    """
+    leave = TestRunner.__exit__
+
+    def end_then_leave(self: TestRunner, *raised: Any) -> None:
+        task = self._runner_task
+        if task is not None and not task.done():
+            self._send_stream.close()
+            self.get_loop().run_until_complete(task)
+        leave(self, *raised)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TestRunner, "__exit__", end_then_leave)
+        yield
 
 
 @pytest.fixture
