@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,21 @@ class Cli:
             assert client.wait_until_indexed()
             counts: dict[str, int] = client.health(fresh=True)["counts"]
             return counts
+
+    def nothing_to_do(self) -> None:
+        """Take every job away, once none is at work: no summary comes later and changes what is there."""
+        deadline = time.monotonic() + 60
+        while not self._cleared():
+            assert time.monotonic() < deadline, "a job does not end"
+            time.sleep(0.05)
+
+    def _cleared(self) -> bool:
+        with closing(sqlite3.connect(self.home / "claude-mem.db", timeout=60)) as raw, raw:
+            raw.execute("BEGIN IMMEDIATE")
+            if raw.execute("SELECT 1 FROM task_queue WHERE status = 'running'").fetchone():
+                return False
+            raw.execute("DELETE FROM task_queue")
+        return True
 
     def rows(self, kind: str) -> list[dict[str, Any]]:
         """The rows of a kind, as exported."""

@@ -44,6 +44,7 @@ def lines(text: str) -> list[dict[str, Any]]:
 
 
 def test_every_row_is_a_line(cli: Cli) -> None:
+    cli.nothing_to_do()
     rows = lines(cli.run("export"))
     kinds: dict[str, int] = {}
     for row in rows:

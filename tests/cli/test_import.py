@@ -43,6 +43,7 @@ def test_the_sample_is_taken_in_once(cli: Cli) -> None:
     assert first["unreadable"] == {}
     assert first["sessions"] >= 12
     assert first["skipped"]["attachment line"] > 0
+    cli.nothing_to_do()
     counts = cli.counts()
     assert counts["sessions"] == first["sessions"]
     assert counts["code_changes"] > 20
@@ -88,6 +89,7 @@ def test_what_was_captured_live_is_not_taken_in_again(cli: Cli, tmp_path: Path) 
     with connect(cli.home) as client:
         client.post_events(events)
         assert client.wait_until_indexed()
+    cli.nothing_to_do()
     before = cli.counts()
     report = cli.told("import", path)
     assert report["new"] == 3, "as events they are new"
