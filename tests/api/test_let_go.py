@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gc
 import weakref
+from typing import Any
 
 import pytest
 from api_support import Api
 
-BEFORE: list[weakref.ref[Api]] = []
+BEFORE: list[weakref.ref[Any]] = []
 
 
 @pytest.mark.parametrize("_turn", range(3))
@@ -16,4 +17,4 @@ async def test_the_system_of_the_test_before_is_gone(api: Api, _turn: int) -> No
     await api.take(api.event())
     gc.collect()
     assert [it() for it in BEFORE] == [None] * len(BEFORE)
-    BEFORE.append(weakref.ref(api))
+    BEFORE.extend(weakref.ref(it) for it in (api, api.system.parts.state["database"]))

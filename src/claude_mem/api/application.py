@@ -1,18 +1,18 @@
-"""The FastAPI application: routers, middleware, errors, health. Knows no settings and no engine."""
+"""The FastAPI application: routers, middleware, errors. Knows no settings and no engine."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
 
 from claude_mem.api import errors
 from claude_mem.api.admin import router as admin_router
+from claude_mem.api.health import router as health_router
 from claude_mem.api.hot import HotPaths
 from claude_mem.api.middleware import Application, Authenticate, Gatekeeper
 from claude_mem.api.mounts import Mounted, Mounts
@@ -37,9 +37,6 @@ from claude_mem.kernel.scope import Scope
 PREFIX = "/api/v1"
 # For the document only: the gatekeeper has authenticated every request before it gets here.
 _BEARER = Depends(HTTPBearer(auto_error=False, description="The token in the data folder"))
-Fresh = Annotated[
-    bool, Query(description="Count the rows anew; those of a large store are kept for a while.")
-]
 # (who asks: nobody gets a status word alone; whether rows are counted anew)
 Health = Callable[[Scope | None, bool], Awaitable[dict[str, Any]]]
 
@@ -106,9 +103,9 @@ def make_api(parts: Parts) -> FastAPI:
         live_router,
     ):
         app.include_router(router, prefix=PREFIX, dependencies=[_BEARER])
-    health = _health_router(parts.health)
-    app.include_router(health, prefix=PREFIX)
-    app.include_router(health, include_in_schema=False)
+    app.state.health = parts.health
+    app.include_router(health_router, prefix=PREFIX)
+    app.include_router(health_router, include_in_schema=False)
     errors.install(app)
     return app
 
@@ -120,26 +117,3 @@ def _lifespan(inner: Callable[[Any], Any]) -> Callable[[FastAPI], Any]:
             yield
 
     return run
-
-
-def _health_router(health: Health) -> APIRouter:
-    router = APIRouter(tags=["System"])
-
-    @router.get("/health", summary="How the service is; details for those with a key")
-    async def get_health(request: Request, fresh: Fresh = False) -> dict[str, Any]:
-        """Without a key a status word: healthy, degraded or unhealthy."""
-        return await health(getattr(request.state, "caller", None), fresh)
-
-    @router.get("/health/live", summary="The process answers")
-    async def live() -> dict[str, str]:
-        """Always healthy while this answers."""
-        return {"status": "healthy"}
-
-    @router.get("/health/ready", summary="Requests can be served")
-    async def ready() -> Response:
-        """503 while a dependency that is needed is away."""
-        report = await health(None, False)
-        status = 503 if report["status"] == "unhealthy" else 200
-        return JSONResponse({"status": report["status"]}, status_code=status)
-
-    return router
