@@ -49,7 +49,7 @@ stop: ## end what `make run` left running
 	@if [ -x $(BIN)/claude-mem ]; then CLAUDE_MEM_HOME="$(RUN_HOME)" $(BIN)/claude-mem stop; else echo "Nothing to stop: the environment was never made."; fi
 
 test: $(VENV)/.dev $(VENV)/.model ## every test (scaled-down loads)
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not prove"
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not prove"
 
 check: $(VENV)/.dev ## format, lint, strict types, import contracts
 	@$(BIN)/ruff format --check --quiet . || { echo "Run: make format"; exit 1; }

@@ -24,6 +24,12 @@ from redis_servers import redis_server
 from servers import NoServer, PostgresServer, Urls, postgres_server
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: at the end of a run, what is left is to be shared out in small pieces."""
+    slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_collection_finish() -> None:
     """What is loaded by now stays: the product collects garbage in earnest, and would look through all of it each time."""
     gc.collect()

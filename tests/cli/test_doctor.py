@@ -32,6 +32,8 @@ from claude_mem.worker.launch import supervisor_argv
 from claude_mem.worker.layout import Layout
 from store_support import copy_store, garbage, make_store, pages_of, zero
 
+pytestmark = pytest.mark.slow
+
 Hurt = Callable[[Path], None]
 
 

@@ -34,6 +34,8 @@ from claude_mem.ports.vectors import VectorEntry, VectorModel
 from claude_mem.worker.status import status as worker_status
 from store_support import copy_store, make_store
 
+pytestmark = pytest.mark.slow
+
 INT8 = "all-MiniLM-L6-v2/int8"
 
 

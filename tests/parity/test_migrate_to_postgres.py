@@ -46,6 +46,8 @@ from claude_mem.kernel.ids import new_id
 from claude_mem.kernel.scope import LOCAL_ENTERPRISE, LOCAL_USER, Scope
 from servers import PostgresServer, Urls
 
+pytestmark = pytest.mark.slow
+
 # -- what is brought -----------------------------------------------------------------------------
 
 

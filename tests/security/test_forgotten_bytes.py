@@ -21,7 +21,7 @@ from claude_mem.kernel.scope import local_scope
 from claude_mem.ports.inbox import Entry
 from claude_mem.ports.queue import Job
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 SCOPE = local_scope()
 WORD = b"zanzibarplan"
 

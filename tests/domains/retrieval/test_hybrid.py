@@ -22,6 +22,8 @@ from claude_mem.ports.embedder import EmbedderState
 from claude_mem.ports.queue import Job
 from word_embedder import WordEmbedder
 
+pytestmark = pytest.mark.slow
+
 SCOPE = local_scope()
 SAME = {"automobile": "car", "vehicle": "car", "hung": "timeout", "stuck": "timeout"}
 DAY_MS = 86_400_000

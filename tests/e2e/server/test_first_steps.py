@@ -8,7 +8,11 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
 from deployment import OPERATOR, Deployment, client, prompt, until
+
+pytestmark = pytest.mark.slow
 
 
 def told(port: int, key: str, *words: str) -> dict[str, Any]:

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from bench.ports import free_port
 
 from deployment import OPERATOR, Deployment, Serving, Tenant, client, prompt, until
+
+pytestmark = pytest.mark.slow
 
 
 def wait_for_rows(port: int, tenant: Tenant, prompts: int) -> None:

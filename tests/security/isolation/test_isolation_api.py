@@ -13,7 +13,7 @@ from isolation_spy import LEDGER
 from isolation_system import OPERATOR
 from isolation_world import Tenant, World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 READS, WRITES, FORGED, ODD = 1_000, 500, 350, 350  # attacks in all; most with a twin each
 

@@ -13,7 +13,7 @@ from isolation_world import World
 
 from claude_mem.mcp.stdio import TOOLS
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 ATTACKS = 300
 KIND = "mcp"
 

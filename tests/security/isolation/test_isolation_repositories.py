@@ -13,7 +13,7 @@ from isolation_repositories import RepositoryAttack
 from isolation_spy import LEDGER
 from isolation_world import World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 TURNS = 18  # for each function and engine; half of them with a twin
 
 
