@@ -12,6 +12,9 @@ from claude_mem.domains.intelligence.sentences import split
 from claude_mem.domains.memory.model import EntityRef
 
 RULES = (
+    "You never run apply on prod.",
+    "We never push on a Friday.",
+    "Always a new branch for each ticket.",
     "We always round half to even.",
     "Amounts are kept as cents, always as integers.",
     "In future, ask before you delete anything.",
@@ -43,6 +46,15 @@ NONE = (
     "In later versions and in the future the flag is gone.",
     "No pages were printed, print them now.",
     "No headings in this answer.",
+    "They always make my day.",
+    "It reminds me to always look up.",
+    "You never know what comes of it.",
+    "We always look forward to the summer.",
+    "I'm so glad we can always be there for each other.",
+    "I'll always remember that trip.",
+    "Always happy to help with that.",
+    "Always a pleasure to see them.",
+    "No regrets, I promise you.",
     "访客总是说页面太慢。",
     "这台机器永远连不上网。",
     "登录以后界面总是空白，帮我看看。",

@@ -41,7 +41,8 @@ from claude_mem.ports.database import Tx
 
 Row = Mapping[str, Any]
 SESSIONS: Final = 8  # the latest of a project that are looked at
-FEWEST_HITS, MOST_HITS, TOKENS_A_HIT = 10, 50, 100  # hits looked at: what a budget can hold
+FEWEST_HITS, MOST_HITS = 10, 50  # hits looked at: what a budget can hold
+TOKENS_A_HIT, IN_A_HURRY = 40, 60
 HIT_SESSIONS: Final = 3  # sessions of the best hits, whose digests are looked at too
 LEARNINGS, RULES = 80, 60  # the latest, and of what a person wants always
 _ALWAYS_READ = 4  # of the hits, however late it is
@@ -157,7 +158,8 @@ class Gathering:
         if not wanted or self._ask.project_id is None:
             return
         filters = Filters(project_ids=(self._ask.project_id,))
-        limit = FEWEST_HITS + self._ask.budget // TOKENS_A_HIT
+        a_hit = IN_A_HURRY if self._ask.threshold > 0 else TOKENS_A_HIT
+        limit = FEWEST_HITS + self._ask.budget // a_hit
         fusion = "lexical" if self._ask.meaning.vector is None else "score"
         query = Query(text, filters, limit=min(limit, MOST_HITS), marked=False, fusion=fusion)
         found = self._sources.search.find(
@@ -273,9 +275,9 @@ class Gathering:
     def _of_hit(self, hit: Hit, close: float) -> Iterator[Unit]:
         row = hit.row
         said = hit.ref.kind == "prompt"
-        cut = paragraphs(text_of(row)) if said else passages(_given(hit))
+        cut = list(paragraphs(text_of(row)) if said else passages(_given(hit)))
         most = _PER_HIT if said else _PER_OUTPUT
-        for order, text, share in self._telling(list(cut), most):
+        for order, text, share in self._telling(cut, most):
             yield Unit(
                 kind=hit.ref.kind,
                 id=hit.ref.id,

@@ -77,6 +77,14 @@ NO_RULE: Final = _any(
     # what is so for once, or already was
     r"\b(?:in|for) this (?:reply|answer|message|run|case|commit)\b|\bthis time\b|\bfor now\b|\bjust once\b"
     r"|这次|这回|暂时",
+    # what somebody feels, does or is; nobody is told how to work
+    r"\b(?:they|it|he|she|people|who|everyone|everybody)\b(?:['’`](?:ll|d|re|s|ve))?(?: \w+){0,3} (?:always|never)\b",
+    r"\bi(?:['’`](?:ll|d|m|ve))?(?: (?:will|would|can|could|am|have))? (?:always|never)\b",
+    r"\b(?:can|could|will|would)(?: be)? always\b|\bremind(?:s|ed|ing)? (?:me|us) (?:of|to|that)\b",
+    r"\b(?:always|never) (?:know|knew|give up|look(?:ing)? (?:forward|out)|be (?:there|here|afraid)|here|there|happy"
+    r"|glad|good|nice|great|fun|lovely|a (?:joy|blessing|pleasure|treat)|being|staying|enjoy|loved?|heard"
+    r"|on the lookout)\b",
+    r"^no (?:regrets?|prob\b|details yet|surprise)",
     r"^(?:and |but )?no [\w -]{2,30} (?:was|were|is|are|has|have|had)\b|^no \w+ \w+[^s]s (?:the|a|an|any|our|it)\b",
 )
 # Who chose, in an assistant's words: without one "not" and "instead" tell what is wrong, or a figure.
