@@ -18,6 +18,7 @@ LONG = {
     "tests/cli/test_doctor.py": "one case a thing that can be wrong, all over one sound installation",
     "src/claude_mem/assets/sample/facts.json": "made: what the sample holds",
     "src/claude_mem/assets/sample/tasks.json": "made: follow-up tasks and what they need",
+    "src/claude_mem/assets/glossary/zh-en.txt": "a table: one line a meaning",
     "docs/commands.md": "made: every command with every option",
     "docs/openapi.json": "made: the API's document",
     "requirements/run.lock": "made: pinned packages with hashes",
