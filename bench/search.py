@@ -37,8 +37,9 @@ from claude_mem.app.migrate import ensure_current
 from claude_mem.domains.access import service as access
 from claude_mem.domains.memory import service as memory
 from claude_mem.domains.memory.model import NewObservation, NewSession, Recording
-from claude_mem.domains.retrieval import analysis, repository, service
+from claude_mem.domains.retrieval import analysis, repository
 from claude_mem.domains.retrieval.model import Filters, IndexEntry, Query, StoredDocument
+from claude_mem.domains.retrieval.planning import plan_of
 from claude_mem.domains.retrieval.query import parse
 from claude_mem.domains.retrieval.ranking import CorpusStatistics, Field, Scorer
 from claude_mem.domains.retrieval.service import IndexingService, SearchService
@@ -251,7 +252,7 @@ def recall(path: Path, queries: dict[str, list[Query]], size: int) -> dict[str, 
 def _found_of_best(tx: Tx, query: Query, everything: Sequence[StoredDocument]) -> float | None:
     """None where nothing matches."""
     collection = repository.collection(_SCOPE, tx)
-    plan = service._plan(parse(query.text), Filters(), collection, query, START)
+    plan = plan_of(parse(query.text), Filters(), collection, query, START)
     candidates = SqliteLexicalIndex().candidates(_SCOPE, tx, plan)
     frequencies = {word: count for word, count in candidates.frequencies.items() if count}
     scorer = Scorer(

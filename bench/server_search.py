@@ -34,7 +34,8 @@ from claude_mem.domains.memory import service as memory
 from claude_mem.domains.memory.model import NewSession, Recording
 from claude_mem.domains.retrieval import analysis, labels
 from claude_mem.domains.retrieval.model import IndexEntry, Query
-from claude_mem.domains.retrieval.service import CANDIDATES, MAX_CANDIDATES, SearchService
+from claude_mem.domains.retrieval.planning import CANDIDATES, MAX_CANDIDATES
+from claude_mem.domains.retrieval.service import SearchService
 from claude_mem.domains.retrieval.terms import pack
 from claude_mem.kernel.clock import to_iso
 from claude_mem.kernel.ids import new_id

@@ -86,6 +86,8 @@ def test_what_speaks_for_a_hit_is_told_on_demand() -> None:
     assert "meaning 0.31" not in shown(search.render, result)
     text = shown(partial(search.render, explain=True), result)
     assert "meaning 0.31 · date 0.05\n" in text
+    hit["translated"] = [{"asked": "回滚", "found": "rollback", "share": 0.3}]
+    assert "date 0.05 · 回滚 → rollback\n" in shown(partial(search.render, explain=True), result)
 
 
 @pytest.mark.parametrize("command", ["search", "similar"])

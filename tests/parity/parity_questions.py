@@ -31,6 +31,7 @@ _QUERIES = (
     '"time zone"',
     "test -reminder",
     "测试",
+    "提醒",  # of which the sample has the translation only
     "zzz-nothing",
 )
 

@@ -76,6 +76,10 @@ class CountedIndex:
         found: Candidates = self._inner.candidates(scope, tx, plan)
         return found
 
+    def newest(self, scope: Scope, tx: Tx, plan: LexicalPlan) -> tuple[int, ...]:
+        found: tuple[int, ...] = self._inner.newest(scope, tx, plan)
+        return found
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RedisServer]:
@@ -185,7 +189,16 @@ async def test_whatever_is_asked_the_answer_is_that_without_a_cache(
     )
     asked = [
         Query(text, **options)
-        for text in ("rounding", '"rounding broke"', "round*", "rounding -case", "the", "", "none")
+        for text in (
+            "rounding",
+            '"rounding broke"',
+            "round*",
+            "rounding -case",
+            "the",
+            "",
+            "none",
+            "舍入",
+        )
         for options in (
             {},
             {"limit": 3},

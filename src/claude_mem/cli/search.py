@@ -139,6 +139,7 @@ def render(out: Console, result: dict[str, Any], *, explain: bool = False) -> No
         if explain:
             told = [it for it in hit.get("explain", ()) if abs(it["share"]) >= _LEAST_SHARE]
             parts = [f"{it['part']} {it['share']:.2f}" for it in told]
+            parts += [f"{it['asked']} → {it['found']}" for it in hit.get("translated", ())]
             out.print(Text("    " + " · ".join(parts), style="cyan"))
     out.print(
         Text(

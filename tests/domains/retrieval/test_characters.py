@@ -35,3 +35,11 @@ def test_a_question_without_such_characters_has_none(question: str) -> None:
 def test_characters_that_no_text_has_are_no_part_of_the_scale() -> None:
     assert Characters("鱼龙").shares([document("鱼"), document("x")]) == [1.0, 0.0]
     assert Characters("鱼龙").shares([]) == []
+
+
+def test_what_is_said_in_another_language_counts_less_than_the_characters_themselves() -> None:
+    texts = [document("超时"), document("timeout"), document("x")]
+    shares = Characters("超时").shares(texts, [(), (("超时", 0.8),), ()])
+    assert shares == pytest.approx([1.0, 0.8, 0.0])
+    both = Characters("超时").shares([document("超时")], [(("超时", 0.8),)])
+    assert both == [1.0]

@@ -181,6 +181,36 @@ async def test_a_model_of_english_stays_out_of_chinese(store: Store) -> None:
     assert "meaning" not in {part["part"] for part in found["results"][0]["explain"]}
 
 
+async def test_a_model_of_english_is_given_a_chinese_question_in_english(store: Store) -> None:
+    asked: list[str] = []
+
+    async def query(text: str) -> bytes:
+        asked.append(text)
+        return store.embedder.vector(text)
+
+    store.embedder.query = query  # type: ignore[method-assign]
+    store.embedder.languages = "en"
+    await store.tell("the build failed", "the build hung", "a ledger of invoices")
+    await store.embed()
+    found = await store.ask(q="构建超时")
+    assert asked == ["build timeout"]
+    best = found["results"][0]
+    assert best["content_preview"] == "the build hung"  # which says neither word for timeout
+    assert {part["part"] for part in best["explain"]} >= {"lexical", "meaning"}
+    assert [(it["asked"], it["found"]) for it in best["translated"]] == [("构建", "build")]
+    await store.ask(q="梧桐树下的构建")
+    assert len(asked) == 1, "most of it was not understood"
+
+
+async def test_what_is_translated_means_nothing_where_all_is_in_chinese(store: Store) -> None:
+    store.embedder.languages = "en"
+    await store.tell("构建超时了", "完全无关的句子")
+    await store.embed()
+    hits = (await store.ask(q="构建超时"))["results"]
+    assert hits[0]["content_preview"] == "构建超时了"
+    assert "meaning" not in {part["part"] for hit in hits for part in hit["explain"]}
+
+
 async def test_no_model_is_shown_a_secret_that_is_asked_for(store: Store) -> None:
     asked: list[str] = []
 

@@ -87,3 +87,17 @@ def test_the_longest_query_parses(text: str) -> None:
 def test_what_a_query_looks_for_is_in_the_document_it_was_copied_from(text: str) -> None:
     stored = set(analysis.document(text).indexed.split())
     assert set(parse(text).terms) <= stored
+
+
+@pytest.mark.parametrize(
+    ("text", "loose"),
+    [
+        ("构建 失败", "构建 失败"),
+        ('超时 "连接池" -重试 build*', "超时"),
+        (" ".join(["超时"] * 60), ""),
+    ],
+)
+def test_what_may_stand_in_other_words_is_neither_quoted_nor_excluded(
+    text: str, loose: str
+) -> None:
+    assert parse(text).loose == loose

@@ -128,6 +128,7 @@ async def test_the_shape_of_an_answer(database: SqliteDatabase) -> None:
     assert parts["lexical"] > parts["importance"] > 0
     assert result == {
         "id": ENTITY,
+        "translated": [],
         "type": "observation",
         "subtype": "error",
         "title": "pytest failed",

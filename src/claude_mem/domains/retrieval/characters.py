@@ -3,6 +3,8 @@
 Owns what a character of such a script counts beside the pairs the index looks for. Pure. A pair is found only where
 the two stand together; a rare character (of a name, a plant, an animal) tells what is meant wherever it stands. How
 rare one is, is seen among the candidates alone, which costs no look-up.
+
+Of a phrase that has translations the characters count for a text that has one of these, too, but less.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from claude_mem.domains.retrieval import analysis
-from claude_mem.domains.retrieval.ranking import inverse_document_frequency
+from claude_mem.domains.retrieval.ranking import Heard, inverse_document_frequency
 from claude_mem.domains.retrieval.terms import Needle
 
 MAX_CHARACTERS: Final = 48
@@ -22,31 +24,48 @@ _ASKING: Final = frozenset("什么哪几谁何怎吗呢")
 class Characters:
     """A question's characters of scripts without spaces; False where it has none."""
 
-    __slots__ = ("_needles",)
+    __slots__ = ("_kept", "_needles")
 
     def __init__(self, question: str) -> None:
         found = analysis.single_characters(analysis.fold(question))
         kept = [character for character in found if character not in _ASKING]
-        self._needles = [Needle(character) for character in kept[:MAX_CHARACTERS]]
+        self._kept = kept[:MAX_CHARACTERS]
+        self._needles = [Needle(character) for character in self._kept]
 
     def __bool__(self) -> bool:
         return bool(self._needles)
 
-    def shares(self, documents: Iterable[Sequence[bytes]]) -> list[float]:
+    def shares(
+        self, documents: Iterable[Sequence[bytes]], heard: Sequence[Heard] = ()
+    ) -> list[float]:
         """For each document, given by its packed fields: the share, 0..1, of the characters by their rarity among all
-        of them. Characters that none has are left out.
+        of them. Characters that none has are left out. `heard` are the phrases that each has in another language.
         """
         fields = list(documents)
-        weighed: list[tuple[float, list[bool]]] = []
-        for needle in self._needles:
-            has = [any(needle.count(field) for field in document) for document in fields]
-            frequency = sum(has)
+        also = [_worth_of(it) for it in heard] if any(heard) else []
+        weighed: list[tuple[float, list[float]]] = []
+        for character, needle in zip(self._kept, self._needles, strict=True):
+            has = [float(any(map(needle.count, document))) for document in fields]
+            if also:
+                has = [
+                    max(it, more.get(character, 0.0)) for it, more in zip(has, also, strict=True)
+                ]
+            frequency = sum(it > 0 for it in has)
             if frequency:
                 weighed.append((inverse_document_frequency(len(fields), frequency), has))
         most = sum(weight for weight, _ in weighed)
         if not most:
             return [0.0] * len(fields)
         return [
-            sum(weight for weight, has in weighed if has[number]) / most
+            sum(weight * has[number] for weight, has in weighed) / most
             for number in range(len(fields))
         ]
+
+
+def _worth_of(heard: Heard) -> dict[str, float]:
+    """Character -> what it counts for being said in another language."""
+    found: dict[str, float] = {}
+    for phrase, worth in heard:
+        for character in phrase:
+            found[character] = max(found.get(character, 0.0), worth)
+    return found

@@ -17,6 +17,7 @@ from claude_mem.domains.memory.model import EntityRef
 from claude_mem.domains.retrieval import repository
 from claude_mem.domains.retrieval.model import DescribedDocument, Filters, Query
 from claude_mem.domains.retrieval.service import SearchService
+from claude_mem.domains.retrieval.translating import joined
 from claude_mem.kernel.clock import now_ms, to_iso
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Database, Tx
@@ -77,12 +78,14 @@ class FacetService:
     def _count(
         self, scope: Scope, tx: Tx, query: Query, names: Collection[str], now: int
     ) -> Facets:
-        planned = self._search.plan(scope, tx, query, now)
+        planned = self._search.plans(scope, tx, query, now)
         if planned is None:
             return Facets(dict.fromkeys(names, ()), 0, is_all=True, projects={})
-        plan, filters = planned
-        candidates = self._lexical.candidates(scope, tx, replace(plan, limit=MOST))
-        found = repository.describe(scope, tx, candidates.numbers)
+        plans, filters = planned
+        candidates = joined(
+            *(self._lexical.candidates(scope, tx, replace(plan, limit=MOST)) for plan in plans)
+        )
+        found = repository.describe(scope, tx, candidates.numbers[:MOST])
         documents = [it for it in found if _in_time(it, filters)]
         marks: Mapping[EntityRef, memory.Row] = {}
         if _IN_ROWS & set(names):

@@ -27,7 +27,8 @@ def shown(
     in_fields = (("title", score.in_title), ("content", score.in_body))
     passages: Sequence[str] = ()
     if wanted is not None:
-        matched = [word for word, _ in score.parts[:_MARKED]]
+        translated = [word for it in score.translated for word in it.words]
+        matched = [*(word for word, _ in score.parts), *translated][:_MARKED]
         passages = highlights(text_of(row), wanted, only=matched)
         if not passages and score.in_title:
             passages = highlights(title_of(row), wanted, only=matched)
@@ -40,6 +41,7 @@ def shown(
         matched_fields=tuple(name for name, words in in_fields if words),
         highlights=tuple(passages),
         reasons=ranked.reasons,
+        translated=score.translated,
     )
 
 

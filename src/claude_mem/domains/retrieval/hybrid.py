@@ -14,11 +14,12 @@ from typing import Final
 from unicodedata import category
 
 from claude_mem.domains.memory.model import EntityRef
-from claude_mem.domains.retrieval import beside, fusion, intent, repeats, repository
+from claude_mem.domains.retrieval import beside, fusion, glossary, intent, repeats, repository
 from claude_mem.domains.retrieval.characters import Characters
 from claude_mem.domains.retrieval.fusion import Asked, Candidate, Fused
 from claude_mem.domains.retrieval.model import Filters, StoredDocument
-from claude_mem.domains.retrieval.ranking import Field, Scorer
+from claude_mem.domains.retrieval.ranking import Field, Judged, Scorer
+from claude_mem.domains.retrieval.translating import TranslatingScorer
 from claude_mem.domains.retrieval.vector_leg import VectorLeg
 from claude_mem.kernel.errors import Invalid, MemError, Unavailable
 from claude_mem.kernel.redact import mask_text
@@ -32,6 +33,8 @@ NEAREST: Final = 200  # things asked of the vector engine
 NEAREST_FILTERED: Final = 600  # of which a filter leaves some
 EMBED_S: Final = 2.0  # a question's vector that takes longer is done without
 SHORT_ANSWER: Final = 60  # tokens
+GLOSS_COVERAGE: Final = 0.6  # of its characters, that a question is understood by its translation
+GLOSS_TRUST: Final = 0.4  # in what is understood so
 MAX_EMBEDDED: Final = 2_000  # characters of a question: a model sees less
 
 
@@ -39,6 +42,7 @@ MAX_EMBEDDED: Final = 2_000  # characters of a question: a model sees less
 class Meaning:
     """What a question means: `vector` as `model` made it, or why there is none. `trust` is what it is worth, 0..1.
 
+    `is_translated`: it is what the glossary's words mean, for want of a model that reads the question's.
     `nearest` are the things that the vector engine is asked for: each costs a look at its rows; `quick` as in its port.
     """
 
@@ -48,6 +52,7 @@ class Meaning:
     degraded: str = ""
     nearest: int = NEAREST
     quick: bool = False
+    is_translated: bool = False
 
 
 NO_MEANING: Final = Meaning()
@@ -77,9 +82,9 @@ class Understanding:
         state = self._embedder.state()
         if not state.ready:
             return Meaning(degraded=state.reason or "there is no model")
-        trust = 1.0 if always else intent.trust(asked, state.languages)
+        said, trust = (asked.topic, 1.0) if always else _readable(asked, state.languages)
         # What is asked was never masked, as all that is remembered was; the model may be somebody else's.
-        text = mask_text(asked.topic[:MAX_EMBEDDED]).strip()
+        text = mask_text(said[:MAX_EMBEDDED]).strip()
         if not trust or not _says_something(text, state.languages):
             return NO_MEANING  # nothing is missing: the model has no opinion of it
         try:
@@ -89,7 +94,20 @@ class Understanding:
             return Meaning(degraded="the model took too long")
         except MemError as error:
             return Meaning(degraded=error.message)
-        return Meaning(vector, self._embedder.state().model, trust)
+        is_translated = said != asked.topic
+        return Meaning(vector, self._embedder.state().model, trust, is_translated=is_translated)
+
+
+def _readable(asked: intent.Intent, languages: str) -> tuple[str, float]:
+    """What of a question the model can read, and what its opinion of that is worth: to a model of English a question
+    in Chinese is given in the words of the glossary, where these are most of it.
+    """
+    trust = intent.trust(asked, languages)
+    if trust == 1.0 or not asked.foreign:
+        return asked.topic, trust
+    english, coverage = glossary.gloss(asked.topic)
+    worth = GLOSS_TRUST * coverage if coverage >= GLOSS_COVERAGE else 0.0
+    return (english, worth) if worth > trust else (asked.topic, trust)
 
 
 def _says_something(text: str, languages: str) -> bool:
@@ -137,10 +155,12 @@ class Hybrid:
         filters: Filters,
         plan: LexicalPlan,
         lexical: Sequence[StoredDocument],
-        scorer: Scorer,
+        scorer: Scorer | TranslatingScorer,
         limit: int,
     ) -> Found:
         """The best `limit` of what either leg has; `lexical` are the candidates of the words, filtered already."""
+        if meaning.is_translated and not isinstance(scorer, TranslatingScorer):
+            meaning = NO_MEANING  # nothing is remembered in the language that it is translated to
         near, degraded = self._near(scope, tx, meaning, filters)
         meanings = dict(near)
         documents = list(lexical)
@@ -160,13 +180,15 @@ class Hybrid:
         documents += others
         files = question.asked.files
         known_of = beside.look(scope, tx, self._lexical, plan, files, documents)
-        candidates = _candidates(documents, scorer, meanings, question, known_of)
+        judged = scorer.judged([fields_of(document) for document in documents])
+        candidates = _candidates(documents, judged, meanings, question, known_of)
+        trust = meaning.trust * (judged.need if meaning.is_translated else 1.0) if near else 0.0
         by_number = {document.number: document for document in documents}
 
         def kept(numbers: Sequence[int]) -> Sequence[float]:
             return repeats.factors([by_number[number] for number in numbers])
 
-        fused = _fused(candidates, question, meaning.trust if near else 0.0, limit, kept)
+        fused = _fused(candidates, question, trust, limit, kept)
         ranked = [
             (by_number[hit.key], hit.relevance, tuple(sorted(hit.parts.items(), key=_greatest)))
             for hit in fused
@@ -218,14 +240,14 @@ def _only_by_columns(filters: Filters, plan: LexicalPlan) -> bool:
 
 def _candidates(
     documents: Sequence[StoredDocument],
-    scorer: Scorer,
+    judged: Judged,
     meanings: Mapping[EntityRef, float],
     question: Question,
     known_of: beside.Beside,
 ) -> list[Candidate]:
     characters = Characters(question.text)
     shares = (
-        characters.shares([(document.title, document.body) for document in documents])
+        characters.shares([(document.title, document.body) for document in documents], judged.heard)
         if characters
         else [0.0] * len(documents)
     )
@@ -234,7 +256,7 @@ def _candidates(
     return [
         Candidate(
             key=document.number,
-            lexical=scorer.relevance(*fields_of(document)),
+            lexical=match,
             meaning=meanings.get(document.ref),
             characters=share,
             session=document.session_id,
@@ -251,7 +273,7 @@ def _candidates(
             importance=document.importance,
             uses=known_of.uses.get(document.ref, 0),
         )
-        for document, share in zip(documents, shares, strict=True)
+        for document, share, match in zip(documents, shares, judged.relevances, strict=True)
     ]
 
 
@@ -288,10 +310,14 @@ def _fused(
 
 
 def _by_words(
-    documents: Sequence[StoredDocument], scorer: Scorer, limit: int
+    documents: Sequence[StoredDocument], scorer: Scorer | TranslatingScorer, limit: int
 ) -> list[tuple[StoredDocument, float, tuple[tuple[str, float], ...]]]:
     """By how well the words match alone; of equals the newer."""
-    scored = [(scorer.relevance(*fields_of(it)), it.occurred_at, it.number, it) for it in documents]
+    judged = scorer.judged([fields_of(it) for it in documents])
+    scored = [
+        (match, it.occurred_at, it.number, it)
+        for match, it in zip(judged.relevances, documents, strict=True)
+    ]
     best = sorted(scored, key=lambda one: one[:3], reverse=True)[:limit]
     return [(document, score, ((fusion.LEXICAL, score),)) for score, _, _, document in best]
 

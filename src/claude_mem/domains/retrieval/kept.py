@@ -15,7 +15,15 @@ import orjson
 
 from claude_mem import __version__
 from claude_mem.domains.memory.model import EntityRef
-from claude_mem.domains.retrieval.model import Collection, Filters, Query, Ranked, Ranking, Score
+from claude_mem.domains.retrieval.model import (
+    Collection,
+    Filters,
+    Query,
+    Ranked,
+    Ranking,
+    Score,
+    Translated,
+)
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.lexical import LexicalPlan
 from claude_mem.ports.vectors import VectorModel
@@ -77,19 +85,29 @@ def _ranked(
     parts: Sequence[tuple[str, float]],
     in_title: Sequence[str],
     in_body: Sequence[str],
+    translated: Sequence[tuple[str, str, Sequence[str], float]],
     fused: float,
     reasons: Sequence[tuple[str, float]],
 ) -> Ranked:
     return Ranked(
         EntityRef(kind, entity_id),
-        Score(relevance, _pairs(parts), tuple(in_title), tuple(in_body)),
+        Score(
+            relevance,
+            _pairs(parts),
+            tuple(in_title),
+            tuple(in_body),
+            tuple(
+                Translated(said, found, tuple(by), share) for said, found, by, share in translated
+            ),
+        ),
         fused,
         _pairs(reasons),
     )
 
 
 def _flat(score: Score) -> tuple[Any, ...]:
-    return score.relevance, score.parts, score.in_title, score.in_body
+    translated = [tuple(it) for it in score.translated]
+    return score.relevance, score.parts, score.in_title, score.in_body, translated
 
 
 def _pairs(listed: Sequence[tuple[str, float]]) -> tuple[tuple[str, float], ...]:

@@ -91,6 +91,17 @@ class Query:
     fusion: str = "score"  # or "rank": reciprocal ranks; or "lexical", or "meaning": that leg alone
 
 
+class Translated(NamedTuple):
+    """What a text has of the question in the other language: for which phrase, by which words, and the share of how
+    well the words match that this adds.
+    """
+
+    phrase: str
+    translation: str
+    words: tuple[str, ...]
+    share: float
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A result with its reasons. `row` is what `memory` remembers of it, as it is stored.
@@ -107,18 +118,20 @@ class Hit:
     matched_fields: tuple[str, ...]
     highlights: tuple[str, ...]
     reasons: tuple[tuple[str, float], ...] = ()
+    translated: tuple[Translated, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
     """`relevance` is in 0..1; `parts` are the matched words and each one's share of it, the
-    greatest first.
+    greatest first; `translated` is what was matched in the other language, and is no part of it.
     """
 
     relevance: float
     parts: tuple[tuple[str, float], ...]
     in_title: tuple[str, ...]
     in_body: tuple[str, ...]
+    translated: tuple[Translated, ...] = ()
 
 
 class Ranked(NamedTuple):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from claude_mem.domains.retrieval import analysis
@@ -51,7 +51,8 @@ class ParsedQuery:
     """`terms` and `prefixes` are optional, every phrase is required, every exclusion forbidden.
 
     A phrase is the tokens that must follow each other; one token is a required word. `dropped` says
-    what was left out, as it is looked for: stop-words and what went over the bounds.
+    what was left out, as it is looked for: stop-words and what went over the bounds. `loose` is the text of the terms:
+    neither quoted nor excluded, no beginnings; empty for a paste.
     """
 
     terms: tuple[str, ...] = ()
@@ -60,6 +61,7 @@ class ParsedQuery:
     excluded: tuple[tuple[str, ...], ...] = ()
     excluded_prefixes: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    loose: str = field(default="", compare=False)
 
     @property
     def is_empty(self) -> bool:
@@ -89,6 +91,7 @@ class _Draft:
     phrases: list[tuple[str, ...]]
     excluded: list[tuple[str, ...]]
     excluded_prefixes: list[str]
+    loose: list[str] = field(default_factory=list)
 
 
 def parse(text: str) -> ParsedQuery:
@@ -123,6 +126,7 @@ def _read_word(draft: _Draft, word: str) -> None:
         draft.terms += analysis.tokens(word[: -len(beginning) - 1])
         draft.prefixes.append(prefix_of(beginning))
         return
+    draft.loose.append(word)
     for token in analysis.tokens(word):
         if analysis.is_hex_id(token):
             draft.prefixes.append(Prefix(token))
@@ -205,4 +209,5 @@ def _bounded(draft: _Draft) -> ParsedQuery:
         excluded=tuple(excluded[:MAX_EXCLUSIONS]),
         excluded_prefixes=tuple(excluded_prefixes[:MAX_EXCLUSIONS]),
         dropped=tuple(dropped),
+        loose=" ".join(draft.loose),
     )

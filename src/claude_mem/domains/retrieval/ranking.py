@@ -20,7 +20,7 @@ negative.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -38,6 +38,21 @@ class Lengths:
     title: float
     body: float
     floor: float
+
+
+# Phrases of a question that a document has in another language, and what each counts, 0..1.
+Heard = tuple[tuple[str, float], ...]
+
+
+class Judged(NamedTuple):
+    """Documents against a question: the score of each, 0..1, and what it has of the question in another language.
+
+    `need` is how much of the question no text says as it was asked, 0..1: what translations are worth beside it.
+    """
+
+    relevances: list[float]
+    heard: Sequence[Heard] = ()
+    need: float = 0.0
 
 
 PLAIN: Final = Lengths(title=0.75, body=0.75, floor=0.0)
@@ -95,6 +110,7 @@ class Scorer:
         count = max(statistics.documents, 1)
         weights = {word: inverse_document_frequency(count, df) for word, df in frequencies.items()}
         self._most = sum(weights.values()) or 1.0
+        self._documents = count
         self._needles = [(word, Needle(word), weight) for word, weight in weights.items()]
         self._quick = Needles([needle for _, needle, _ in self._needles])
         self._weights = list(weights.values())
@@ -106,6 +122,36 @@ class Scorer:
     def words(self) -> tuple[str, ...]:
         """The words looked for."""
         return tuple(word for word, _, _ in self._needles)
+
+    @property
+    def weights(self) -> list[float]:
+        """Their inverse document frequencies, in the same order."""
+        return self._weights
+
+    @property
+    def most(self) -> float:
+        """What a document could have of all words together; 0 of none."""
+        return sum(self._weights)
+
+    @property
+    def unknown(self) -> float:
+        """The weight of a word that no document has."""
+        return inverse_document_frequency(self._documents, 0)
+
+    def judged(self, documents: Sequence[tuple[Field, Field]]) -> Judged:
+        """Documents, given by title and body."""
+        return Judged([self.relevance(title, body) for title, body in documents])
+
+    def values(self, title: Field, body: Field) -> list[float]:
+        """What each word gives a document, in their order, not scaled."""
+        title_unit, body_unit = self._units(title, body)
+        bodies = self._quick.counts(body.terms)
+        titles = self._quick.counts(title.terms) if title.length else [0] * len(bodies)
+        found = []
+        for in_body, in_title, weight in zip(bodies, titles, self._weights, strict=True):
+            frequency = in_body * body_unit + in_title * title_unit
+            found.append(weight * frequency / (K1 + frequency))
+        return found
 
     def relevance(self, title: Field, body: Field) -> float:
         """The score alone, 0..1: the quick form, for all candidates."""

@@ -86,6 +86,14 @@ class Reason(BaseModel):
     share: float
 
 
+class Translation(BaseModel):
+    """A phrase of the query that the text has in the other language, and what that adds to how well the words match."""
+
+    asked: str
+    found: str
+    share: float
+
+
 class Part(BaseModel):
     """What speaks for a result (lexical, meaning, session, speech, speaker, date, rule, file, tool, importance,
     recency, use), and its share of the relevance. The shares add up to it.
@@ -103,7 +111,8 @@ class Terms(BaseModel):
 
 
 class FoundItem(BaseModel):
-    """A result. `highlights` are safe HTML whose only tag is `<mark>`; `why` explains the score.
+    """A result. `highlights` are safe HTML whose only tag is `<mark>`; `why` explains the score, and `translated` what
+    of it was found in the other of English and Chinese.
 
     `subtype` is the kind's own: user, assistant or system of a prompt, error or tool_result of an observation.
     """
@@ -124,6 +133,7 @@ class FoundItem(BaseModel):
     matched_fields: list[str]
     highlights: list[str]
     why: list[Reason]
+    translated: list[Translation] = []
     explain: list[Part]
 
 
@@ -184,6 +194,10 @@ def found_item(hit: Hit, title: str, text: str) -> FoundItem:
         matched_fields=list(hit.matched_fields),
         highlights=list(hit.highlights),
         why=[Reason(term=word, share=round(share, 4)) for word, share in hit.shares],
+        translated=[
+            Translation(asked=it.phrase, found=it.translation, share=round(it.share, 4))
+            for it in hit.translated
+        ],
         explain=[Part(part=name, share=round(share, 4)) for name, share in hit.reasons],
     )
 

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
-from typing import Any, Final
+from typing import Any
 
 from claude_mem.domains.access import service as access
 from claude_mem.domains.memory import service as memory
 from claude_mem.domains.memory.model import EntityRef
 from claude_mem.domains.retrieval import (
     analysis,
+    glossary,
     intent,
     kept,
     labels,
     repository,
     timed,
     traits,
+    translating,
     when,
 )
 from claude_mem.domains.retrieval.embedding import VectorKeeper
@@ -49,11 +52,12 @@ from claude_mem.domains.retrieval.model import (
     SearchResult,
     StoredDocument,
 )
+from claude_mem.domains.retrieval.planning import plan_of
 from claude_mem.domains.retrieval.query import ParsedQuery, parse
 from claude_mem.domains.retrieval.ranking import (
     FOR_FUSION,
+    PLAIN,
     CorpusStatistics,
-    Scorer,
     inverse_document_frequency,
 )
 from claude_mem.domains.retrieval.reranking import TOP, Rerank
@@ -65,10 +69,6 @@ from claude_mem.ports.cache import Cache
 from claude_mem.ports.database import Database, Tx
 from claude_mem.ports.lexical import LexicalDocument, LexicalIndex, LexicalPlan
 
-# How many documents are scored: enough that a page is never cut short by the engine's first guess.
-CANDIDATES: Final = 150
-MAX_CANDIDATES: Final = 2_000
-_SPARE = 60
 # With fewer, nearly every word is in many of them, and none would count as rare.
 _FEW_DOCUMENTS = 100
 _REBUILD_BATCH = 500
@@ -230,6 +230,13 @@ class _Asked:
     plan: LexicalPlan
     question: Question
     meaning: Meaning
+    phrases: tuple[glossary.Phrase, ...]  # that are looked for in the other language too
+
+    @property
+    def plans(self) -> tuple[LexicalPlan, ...]:
+        """For what was asked, and for its translations where there are any."""
+        more = translating.plan_of(self.plan, self.phrases)
+        return (self.plan,) if more is None else (self.plan, more)
 
 
 class SearchService:
@@ -258,6 +265,7 @@ class SearchService:
         self._place = place
         self._database = database
         self._lexical = lexical
+        self._scripts = translating.Scripts(lexical)
         self._hydrate = hydrate
         self._cache = cache
         self._names: dict[str, Mapping[str, str]] = {}
@@ -299,12 +307,12 @@ class SearchService:
             return _nothing(query)
         return self._result(scope, tx, asked, self._rank(scope, tx, asked))
 
-    def plan(
+    def plans(
         self, scope: Scope, tx: Tx, query: Query, now: int
-    ) -> tuple[LexicalPlan, Filters] | None:
+    ) -> tuple[tuple[LexicalPlan, ...], Filters] | None:
         """What a query asks of the index, and its filters looked up; None when nothing can be found."""
         asked = self._asked(scope, tx, query, now, NO_MEANING)
-        return None if asked is None else (asked.plan, asked.filters)
+        return None if asked is None else (asked.plans, asked.filters)
 
     async def _search_through(
         self, cache: Cache, scope: Scope, query: Query, now: int, meaning: Meaning
@@ -353,13 +361,16 @@ class SearchService:
             return None
         if parsed.is_empty and (meaning.vector is None or parsed.excluded):
             return None
-        plan = _plan(parsed, filters, collection, query, now)
+        plan = plan_of(parsed, filters, collection, query, now)
         question = Question(query.text, read, now, place, query.fusion)
-        return _Asked(query, parsed, filters, collection, plan, question, meaning)
+        both = bool(parsed.loose) and self._scripts.has_chinese(scope, tx, plan, collection)
+        phrases = glossary.phrases(parsed.loose, from_english=both)
+        return _Asked(query, parsed, filters, collection, plan, question, meaning, phrases)
 
     def _rank(self, scope: Scope, tx: Tx, asked: _Asked) -> Ranking:
         query, collection = asked.query, asked.collection
-        candidates = self._lexical.candidates(scope, tx, asked.plan)
+        own, *more = (self._lexical.candidates(scope, tx, plan) for plan in asked.plans)
+        candidates = translating.joined(own, *more)
         of_then = timed.candidates(
             *(scope, tx, self._lexical, asked.plan, _times(asked), asked.question.now),
             asked.question.place,
@@ -367,12 +378,11 @@ class SearchService:
         numbers = dict.fromkeys((*candidates.numbers, *of_then))
         found = repository.load(scope, tx, list(numbers))
         documents = [it for it in found if asked.filters.holds(it.occurred_at)]
-        # A word that nobody has cannot be scored by any document: it is no part of the scale.
-        counts = {word: count for word, count in candidates.frequencies.items() if count}
         sums = (collection.documents, collection.title_tokens, collection.body_tokens)
         whole = CorpusStatistics.of(*sums)
-        scorer = Scorer(whole, counts)
-        judged_by = scorer if query.fusion == "lexical" else Scorer(whole, counts, FOR_FUSION)
+        made = partial(translating.scorer, whole, own, more, asked.phrases)
+        scorer = made(PLAIN)
+        judged_by = scorer if query.fusion == "lexical" else made(FOR_FUSION)
         hits = self._hybrid.find(
             *(scope, tx, asked.question, asked.meaning, asked.filters, asked.plan),
             *(documents, judged_by, query.offset + query.limit),
@@ -391,7 +401,7 @@ class SearchService:
             degraded=hits.degraded,
             rarity={
                 word: inverse_document_frequency(many, count) / unknown
-                for word, count in candidates.frequencies.items()
+                for word, count in own.frequencies.items()
             },
         )
 
@@ -458,22 +468,3 @@ def _resolve(scope: Scope, tx: Tx, query: Query) -> Filters | None:
             return None
         filters = replace(filters, session_id=session["id"])
     return filters
-
-
-def _plan(
-    parsed: ParsedQuery, filters: Filters, collection: Collection, query: Query, now: int
-) -> LexicalPlan:
-    beginnings = [f"{prefix.text}*" for prefix in parsed.prefixes]
-    stems = [stem for prefix in parsed.prefixes for stem in prefix.also]
-    excluded_beginnings = tuple((f"{prefix}*",) for prefix in parsed.excluded_prefixes)
-    return LexicalPlan(
-        words=tuple(dict.fromkeys((*parsed.terms, *beginnings, *stems))),
-        phrases=parsed.phrases,
-        excluded=(*parsed.excluded, *excluded_beginnings),
-        labels=labels.of_filters(filters, now),
-        documents=collection.documents,
-        first=collection.first,
-        last=collection.last,
-        shared=collection.shared,
-        limit=min(max(query.offset + query.limit + _SPARE, CANDIDATES), MAX_CANDIDATES),
-    )
