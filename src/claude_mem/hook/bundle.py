@@ -27,6 +27,7 @@ SLOW_MODULES = (
     "claude_mem.hook.fallback",
 )
 
+_PARSES = 5
 _HEADER = """\
 # Claude-Mem {version}: the hook Claude Code runs for each event. Generated: `claude-mem install`
 # writes it anew. Standard library only; reads stdin and its own data folder; always exits 0.
@@ -98,8 +99,20 @@ def _source_of(name: str) -> str:
     return Path(spec.origin).read_text(encoding="utf-8")
 
 
+def _parsed(source: str) -> ast.Module:
+    """CPython 3.11 counts the depth of all parsers of a process as one, and refuses a sound source when another thread
+    parses, or garbage is collected, at the wrong moment (mended in 3.12): so it is asked again.
+    """
+    for _ in range(_PARSES):
+        try:
+            return ast.parse(source)
+        except SystemError:
+            continue
+    return ast.parse(source)
+
+
 def _stripped(source: str) -> ast.Module:
-    tree = ast.parse(source)
+    tree = _parsed(source)
     _Stripper().visit(tree)
     return tree
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from claude_mem.sdk.errors import ApiError, NotReachable
 
+_CHANCE = random.Random()  # noqa: S311 - no secret; the sequence of who uses us stays as it is
 _RETRY_S = 3.0
 _RECENT = 10_000  # ids: what may come twice after resuming is of the last moments
 _PASSING = frozenset({429, 502, 503, 504})  # refusals that end by themselves
@@ -150,4 +151,4 @@ class EventStream:
             raise NotReachable(reason)
         pause = self._retry if self._pause is None else self._pause
         # Not all at once: many lost theirs at the same moment.
-        time.sleep(max(asked or 0.0, pause * random.uniform(0.5, 1.5)))  # noqa: S311 - no secret
+        time.sleep(max(asked or 0.0, pause * _CHANCE.uniform(0.5, 1.5)))

@@ -22,6 +22,7 @@ from claude_mem.kernel.errors import Invalid, Unavailable
 from claude_mem.ports.embedder import EmbedderState
 from claude_mem.ports.vectors import MAX_DIMENSION, VectorModel, pack, unit
 
+_CHANCE: Final = random.Random()  # noqa: S311 - no secret; the sequence of who uses us stays as it is
 _ATTEMPTS: Final = 4
 _QUERY_ATTEMPTS: Final = 2  # somebody waits
 _CONNECT_S: Final = 5.0
@@ -83,7 +84,7 @@ class EndpointEmbedder:
         endpoint: Endpoint,
         *,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-        chance: Callable[[], float] = random.random,
+        chance: Callable[[], float] = _CHANCE.random,
     ) -> None:
         self._endpoint, self._sleep, self._chance = endpoint, sleep, chance
         self._model = (

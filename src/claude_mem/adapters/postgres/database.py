@@ -30,6 +30,7 @@ _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 # What a unit of work set or opened for the session, and not for its transaction, is no business of the next tenant's.
 _CLEAN = "RESET ALL; CLOSE ALL"
 _MIN_READER = "SELECT value::integer FROM schema_info WHERE key = 'min_reader_version'"
+_CHANCE = random.Random()  # noqa: S311 - no secret; the sequence of who uses us stays as it is
 _ATTEMPTS = 5
 _PAUSE = (
     0.01  # seconds before the second attempt; doubles, and is spread so that two do not meet again
@@ -87,7 +88,7 @@ class PostgresDatabase:
                     if translated is error:
                         raise
                     raise translated from error
-                time.sleep(_PAUSE * 2**attempt * (0.5 + random.random()))  # noqa: S311 - no secret
+                time.sleep(_PAUSE * 2**attempt * (0.5 + _CHANCE.random()))
         raise AssertionError("the last attempt returns or raises")
 
     def _run_once(self, begin: str, work: Callable[[Tx], T]) -> T:
