@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from anyio._backends._asyncio import TestRunner
+from hypothesis import settings as hypothesis_settings
 
 from claude_mem.adapters.onnx.folder import ModelFolder
 from claude_mem.adapters.onnx.pinned import PRECISIONS
@@ -22,6 +23,10 @@ from deployment import Servers
 from nats_servers import nats_server
 from redis_servers import redis_server
 from servers import NoServer, PostgresServer, Urls, postgres_server
+
+# How long a property takes says how busy the machine is.
+hypothesis_settings.register_profile("untimed", deadline=None)
+hypothesis_settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -170,6 +170,7 @@ def build_local(
         understanding=understanding,
         place=place,
         rerank=rerank_with(reranker, settings),
+        at_once=True,
     )
     assembling = ContextService(Sources(search, intelligence.current_digest))
     context = HookContext(

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import os
 import signal
 import socket
@@ -20,7 +19,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from claude_mem.app import server_settings
+from claude_mem.app import collecting, server_settings
 from claude_mem.app.server_settings import ServerSettings
 from claude_mem.kernel.errors import MemError, Unavailable
 from claude_mem.worker.board import Board
@@ -91,7 +90,7 @@ def _record(settings: ServerSettings, board: Board | None, page: int) -> int:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stopping.wait(), _SAY_EVERY_S)
 
-    _settle()
+    collecting.settle()
     structlog.get_logger("serve").info("recording", version=__version__, pid=os.getpid())
     uvloop.run(run())
     return STOPPED
@@ -120,7 +119,7 @@ def _serve(settings: ServerSettings, descriptor: int, board: Board | None) -> in
             await super().shutdown(sockets)
 
     app = make_app(system.parts)
-    _settle()
+    collecting.settle()
     server = Server(
         uvicorn.Config(
             app,
@@ -154,12 +153,6 @@ async def _refuse_newer(settings: ServerSettings) -> None:
         return
     finally:
         await database.close()
-
-
-def _settle() -> None:
-    """What is loaded by now stays: a collector that looked through all of it anew would hold answers up for 60 ms."""
-    gc.collect()
-    gc.freeze()
 
 
 def _end_with_fleet(descriptor: int) -> None:

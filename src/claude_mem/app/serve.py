@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import errno
-import gc
 import hashlib
 import json
 import os
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from claude_mem import __version__
+from claude_mem.app import collecting
 from claude_mem.app import settings as settings_module
 from claude_mem.app.settings import Settings
 from claude_mem.hook.home import default_home, ensure_token, make_private_folder, write_private
@@ -139,8 +139,7 @@ def _serve(settings: Settings) -> int:
             await super().shutdown(sockets)
 
     app = make_app(system.parts)
-    # What is loaded by now stays: a collector that looked through all of it anew would hold answers up for 60 ms.
-    gc.freeze()
+    collecting.settle()
     server = Server(
         uvicorn.Config(
             app,

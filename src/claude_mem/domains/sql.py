@@ -3,7 +3,7 @@
 Lowest of the domains. In Python ids and documents' texts are `str`, moments are integer milliseconds, JSON is plain
 values, whatever the engine; on SQLite each of them goes in as it is, because that is the hot path. What a repository
 writes differently for an engine is here and nowhere else: the column types, `insert_many`, `insert_new`, `upsert`,
-`beyond`, `among`, `given`, `PerEngine` and `hold`.
+`beyond`, `among`, `given`, `PerEngine`, `Lookup` and `hold`.
 """
 
 from __future__ import annotations
@@ -316,6 +316,61 @@ class PerEngine:
         if dialect not in self._made:
             self._made[dialect] = self._make(dialect)
         return self._made[dialect]
+
+
+_LISTED = "listed"
+_LENGTHS = (
+    1,
+    4,
+    16,
+    64,
+    128,
+    192,
+    256,
+    384,
+    512,
+)  # of a list: few texts, and little that is looked up twice
+
+
+class Lookup:
+    """A statement whose rows have one of given values in `column`: what a search looks its candidates up with.
+
+    `query` may have other parameters, and selects columns that SQLite gives back as they are kept (no JSON). There the
+    text is made once for every length of list, which is filled up with its last value: for SQLAlchemy to write a list
+    out anew costs more than to run it.
+    """
+
+    def __init__(self, query: sa.Select[Any], column: Any) -> None:
+        self._per_engine = PerEngine(lambda dialect: query.where(given(dialect, column, _LISTED)))
+        self._texts: dict[int, str] = {}
+        self._names: tuple[str, ...] = ()
+
+    def rows(self, tx: Any, values: Sequence[Any], **others: Any) -> list[Any]:
+        """Those rows, in no order; a value that is given twice counts once."""
+        found: list[Any] = []
+        different = list(dict.fromkeys(values))
+        for start in range(0, len(different), _LENGTHS[-1]):
+            some = different[start : start + _LENGTHS[-1]]
+            if tx.dialect.name == "sqlite":
+                found += self._of_sqlite(tx, some, others)
+            else:
+                statement = self._per_engine.of(tx)
+                found += tx.execute(statement, {**others, _LISTED: list(some)}).all()
+        return found
+
+    def _of_sqlite(self, tx: Any, values: Sequence[Any], others: Mapping[str, Any]) -> list[Any]:
+        length = next(it for it in _LENGTHS if it >= len(values))
+        text = self._texts.get(length)
+        if text is None:
+            compiled = self._per_engine.of(tx).compile(dialect=tx.dialect)
+            self._names = tuple(compiled.positiontup)
+            text = compiled.string.replace(f"__[POSTCOMPILE_{_LISTED}]", ", ".join("?" * length))
+            self._texts[length] = text
+        listed = (*values, *([values[-1]] * (length - len(values))))
+        sent: list[Any] = []
+        for name in self._names:
+            sent += listed if name == _LISTED else (others[name],)
+        return list(tx.exec_driver_sql(text, tuple(sent)).all())
 
 
 _HOLD = sa.text(

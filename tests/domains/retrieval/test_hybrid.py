@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +75,19 @@ class Store:
 
     async def call(self, tool: str, given: dict[str, Any], response: Any = "") -> None:
         """A tool's call, later than all that was told."""
-        self.told += 1
-        data = {"tool": tool, "input": given, "response": response}
-        at = to_iso(now_ms() - DAY_MS + self.told * 1000)
-        event = {"id": new_id(), "type": "tool.used", "occurred_at": at, "data": data}
-        event |= {"agent": "claude-code", "session": "one", "project": "/one"}
+        await self.calls(tool, [given], response)
+
+    async def calls(self, tool: str, given: list[dict[str, Any]], response: Any = "") -> None:
+        """Several at once."""
+        events = []
+        for one in given:
+            self.told += 1
+            data = {"tool": tool, "input": one, "response": response}
+            at = to_iso(now_ms() - DAY_MS + self.told * 1000)
+            event = {"id": new_id(), "type": "tool.used", "occurred_at": at, "data": data}
+            events.append(event | {"agent": "claude-code", "session": "one", "project": "/one"})
         state = self.system.parts.state
-        await state["capture"].accept(SCOPE, [event])
+        await state["capture"].accept(SCOPE, events)
         await state["capture"].drain_all()
 
     async def embed(self) -> None:
@@ -145,6 +154,65 @@ async def test_filters_bind_what_meaning_finds(store: Store) -> None:
     assert await store.texts("car", until="2020-01-01") == []
     assert await store.texts('car "is blue"') == ["the vehicle is blue"]
     assert "the vehicle is blue" not in await store.texts("car -blue")
+
+
+async def test_where_a_filter_leaves_few_of_the_nearest_more_are_looked_at(store: Store) -> None:
+    await store.tell("an automobile of many other words indeed")
+    for at in range(0, 220, 55):
+        events = [{"command": f"car {number}"} for number in range(at, at + 55)]
+        await store.calls("Bash", events, "car")
+    await store.embed()
+    assert len(await store.texts("car", limit=100)) == 100
+    assert await store.texts("vehicle", type="prompt") == [
+        "an automobile of many other words indeed"
+    ]
+
+
+async def test_the_words_are_looked_up_while_the_vector_is_made(store: Store) -> None:
+    await store.tell("the automobile is red", "a car")
+    await store.embed()
+    search, vector_of = store.system.parts.state["search"], store.embedder.query
+    looked_up, look_up = threading.Event(), search._lexical.candidates
+
+    def candidates(*given: Any) -> Any:
+        looked_up.set()
+        return look_up(*given)
+
+    async def query(text: str) -> bytes:
+        assert await asyncio.to_thread(looked_up.wait, 1.0)
+        return await vector_of(text)
+
+    search._lexical.candidates, store.embedder.query = candidates, query  # type: ignore[method-assign]
+    found = await store.ask(q="car")
+    assert found["degraded"] is None
+    assert {it["content_preview"] for it in found["results"]} == {"the automobile is red", "a car"}
+
+
+async def test_a_vector_that_takes_too_long_is_done_without(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.tell("the automobile is red", "a car")
+    await store.embed()
+    dropped = asyncio.Event()
+
+    async def query(_text: str) -> bytes:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            dropped.set()
+        raise AssertionError
+
+    store.embedder.query = query  # type: ignore[method-assign]
+    meaning = partial(store.system.parts.state["search"].meaning, seconds=0.05)
+    monkeypatch.setattr(store.system.parts.state["search"], "meaning", meaning)
+    found = await store.ask(q="car")
+    assert [it["content_preview"] for it in found["results"]] == ["a car"]
+    assert found["degraded"] == "the model took too long"
+    assert dropped.is_set()
+    # A search that finds nothing to do lets go of it, too.
+    dropped.clear()
+    assert (await store.ask(q="car", session="none"))["results"] == []
+    await asyncio.wait_for(dropped.wait(), 1.0)
 
 
 async def test_without_a_model_words_are_searched_and_it_is_said(store: Store) -> None:

@@ -24,7 +24,7 @@ from claude_mem.domains.context.model import Ask, Context, Options, Rendered, un
 from claude_mem.domains.context.service import ContextService
 from claude_mem.domains.context.working import WorkingMemory
 from claude_mem.domains.memory.model import EntityRef
-from claude_mem.domains.retrieval.hybrid import NO_MEANING, Meaning
+from claude_mem.domains.retrieval.hybrid import NO_MEANING, Coming, Meant
 from claude_mem.kernel.clock import now_ms
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.cache import Cache
@@ -66,7 +66,7 @@ class _Wanted:
     prompt: str | None = None
     until: float = float("inf")
     working: bool = False
-    meaning: Meaning = NO_MEANING
+    meaning: Meant = NO_MEANING
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +201,11 @@ class HookContext:
             self._service.meaning(prompt, now_ms(), EMBED_S),
         )
         wanted = _Wanted(place, session, prompt, until=started + PROMPT_S * _SHARE, meaning=meaning)
-        _, context = await self._read(scope, wanted, seen)
+        try:
+            _, context = await self._read(scope, wanted, seen)
+        finally:
+            if isinstance(meaning, Coming):
+                meaning.drop()
         seen.texts.extend(one.unit.text for one in context.items)
         await self._noted(scope, session, seen, context, "UserPromptSubmit")
         return context.text

@@ -19,7 +19,7 @@ from claude_mem.domains.context.schemas import (
 )
 from claude_mem.domains.context.service import ContextService
 from claude_mem.domains.memory.endpoints import find_project
-from claude_mem.domains.retrieval.hybrid import EMBED_S, NO_MEANING
+from claude_mem.domains.retrieval.hybrid import EMBED_S, NO_MEANING, Coming, Meant
 from claude_mem.domains.retrieval.model import MAX_QUERY_CHARS
 from claude_mem.kernel.clock import now_ms
 from claude_mem.kernel.scope import Scope
@@ -51,7 +51,7 @@ async def get_context(
     database: Database = request.app.state.database
 
     query, now = q if q and q.strip() else None, now_ms()
-    meaning = await service.meaning(query, now, EMBED_S) if query else NO_MEANING
+    meaning: Meant = await service.meaning(query, now, EMBED_S) if query else NO_MEANING
 
     def work(tx: Tx) -> Context:
         project_id = find_project(scope, tx, project)
@@ -71,7 +71,11 @@ async def get_context(
         )
         return service.assemble(scope, tx, ask, given)
 
-    return context_body(await database.read(scope, work))
+    try:
+        return context_body(await database.read(scope, work))
+    finally:
+        if isinstance(meaning, Coming):
+            meaning.drop()
 
 
 @router.get("/sessions/{session_id}/working", summary="Where a session stands")

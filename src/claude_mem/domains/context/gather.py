@@ -34,6 +34,7 @@ from claude_mem.domains.intelligence.notes import SAVED, is_note
 from claude_mem.domains.memory import service as memory
 from claude_mem.domains.memory.model import EntityRef
 from claude_mem.domains.retrieval.hits import text_of, title_of
+from claude_mem.domains.retrieval.hybrid import Meaning
 from claude_mem.domains.retrieval.model import Filters, Hit, Query
 from claude_mem.domains.retrieval.service import SearchService
 from claude_mem.kernel.scope import Scope
@@ -160,11 +161,16 @@ class Gathering:
         filters = Filters(project_ids=(self._ask.project_id,))
         a_hit = IN_A_HURRY if self._ask.threshold > 0 else TOKENS_A_HIT
         limit = FEWEST_HITS + self._ask.budget // a_hit
-        fusion = "lexical" if self._ask.meaning.vector is None else "score"
-        query = Query(text, filters, limit=min(limit, MOST_HITS), marked=False, fusion=fusion)
-        found = self._sources.search.find(
-            self._scope, self._tx, query, self._ask.now, self._ask.meaning
+        meant = self._ask.meaning
+        by_words = isinstance(meant, Meaning) and meant.vector is None
+        query = Query(
+            *(text, filters),
+            limit=min(limit, MOST_HITS),
+            marked=False,
+            in_haste=True,
+            fusion="lexical" if by_words else "score",
         )
+        found = self._sources.search.find(self._scope, self._tx, query, self._ask.now, meant)
         hits = [hit for hit in found.hits if hit.ref.kind not in ("session", "summary", "learning")]
         if evidence(found.rarity, map(_said_shares, found.hits)) < self._ask.threshold:
             self.is_silent = True

@@ -20,7 +20,7 @@ from hashlib import sha256
 from typing import Any, Final, Literal, Protocol
 
 from claude_mem.domains.memory.model import EntityRef
-from claude_mem.domains.retrieval.hybrid import NO_MEANING, Meaning
+from claude_mem.domains.retrieval.hybrid import NO_MEANING, Meant
 from claude_mem.kernel.scope import Scope
 
 W_RELEVANCE: Final = 0.40
@@ -82,7 +82,7 @@ class Ask:
     now: int = 0
     until: float = math.inf
     with_working: bool = False
-    meaning: Meaning = NO_MEANING  # of `query`
+    meaning: Meant = NO_MEANING  # of `query`
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from claude_mem.domains.context.tokens import estimate
 from claude_mem.domains.context.working import units, working_memory
 from claude_mem.domains.memory import service as memory
 from claude_mem.domains.memory.model import EntityRef
-from claude_mem.domains.retrieval.hybrid import Meaning
+from claude_mem.domains.retrieval.hybrid import Meant
 from claude_mem.domains.retrieval.model import Query
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
@@ -55,7 +55,6 @@ LIKELY: Final = 60
 LINE_TOKENS: Final = 9  # of what stands around a unit: its mark, a share of ids and headings
 RULE_TOKENS, PROMPT_LINE_TOKENS = 3, 7
 WORKING_MESSAGES: Final = 10
-NEAREST: Final = 64  # things near in meaning to a prompt: a person waits
 STANDING: Final = {"preference": 0.7, "open": 0.5, "decision": 0.3}  # so relevant to any work
 RULES: Final = 0.3  # relevance of what a person wants always, to the choice: whatever the prompt
 _MIN_WORDS = 2
@@ -68,10 +67,9 @@ class ContextService:
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
 
-    async def meaning(self, prompt: str, now: int, seconds: float) -> Meaning:
-        """What a prompt means, for `Ask`: made before the read begins, within about so many seconds."""
-        found = await self._sources.search.meaning(Query(plain_query(prompt)), now, seconds)
-        return replace(found, nearest=NEAREST, quick=True)
+    async def meaning(self, prompt: str, now: int, seconds: float) -> Meant:
+        """What a prompt means, for `Ask`: within about so many seconds; see `SearchService.meaning`."""
+        return await self._sources.search.meaning(Query(plain_query(prompt)), now, seconds)
 
     def assemble(
         self,

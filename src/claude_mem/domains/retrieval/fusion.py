@@ -240,7 +240,7 @@ class _Judge:
             W_FILE if candidate.has_file else 0.0,
             W_TOOL if candidate.has_tool else 0.0,
             W_IMPORTANCE * _bounded(candidate.importance) + W_FLAG * candidate.is_flagged,
-            W_RECENCY * 2.0 ** (-max(self._now - candidate.occurred_at, 0) / RECENT_MS),
+            W_RECENCY * math.exp2(-max(self._now - candidate.occurred_at, 0) / RECENT_MS),
             W_USE * _of_uses(candidate.uses) if candidate.uses else 0.0,
         )
 
@@ -294,7 +294,7 @@ def _leg(
     scores: Sequence[float], order: Sequence[Sequence[int]], candidates: Sequence[Candidate]
 ) -> _Leg:
     best = max(scores)
-    own = [_bounded(score / best) for score in scores] if best > 0 else [0.0] * len(scores)
+    own = [max(score, 0.0) / best for score in scores] if best > 0 else [0.0] * len(scores)
     around = list(own)
     for numbers in order:
         _spread(around, numbers, candidates)

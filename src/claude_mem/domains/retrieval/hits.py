@@ -29,7 +29,8 @@ def shown(
     if wanted is not None:
         translated = [word for it in score.translated for word in it.words]
         matched = [*(word for word, _ in score.parts), *translated][:_MARKED]
-        passages = highlights(text_of(row), wanted, only=matched)
+        if score.in_body or translated:
+            passages = highlights(text_of(row), wanted, only=matched)
         if not passages and score.in_title:
             passages = highlights(title_of(row), wanted, only=matched)
     return Hit(

@@ -7,10 +7,12 @@ vector of the question is made before the read begins (`Meaning`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from functools import partial
-from typing import Final
+from functools import lru_cache, partial
+from typing import Any, Final, TypeAlias
 from unicodedata import category
 
 from claude_mem.domains.memory.model import EntityRef
@@ -30,11 +32,15 @@ from claude_mem.ports.lexical import LexicalIndex, LexicalPlan
 from claude_mem.ports.vectors import VectorModel
 
 NEAREST: Final = 200  # things asked of the vector engine
-NEAREST_FILTERED: Final = 600  # of which a filter leaves some
+NEAREST_FILTERED: Final = 600  # where a filter leaves few of them
+NEAREST_IN_HASTE: Final = 64
+FEW: Final = 60  # that a filter left
 EMBED_S: Final = 2.0  # a question's vector that takes longer is done without
 SHORT_ANSWER: Final = 60  # tokens
 GLOSS_COVERAGE: Final = 0.6  # of its characters, that a question is understood by its translation
 GLOSS_TRUST: Final = 0.4  # in what is understood so
+_TOO_LONG: Final = "the model took too long"
+_SPARE_S: Final = 0.5  # in which a loop that others keep busy tells of what was made
 MAX_EMBEDDED: Final = 2_000  # characters of a question: a model sees less
 
 
@@ -43,19 +49,45 @@ class Meaning:
     """What a question means: `vector` as `model` made it, or why there is none. `trust` is what it is worth, 0..1.
 
     `is_translated`: it is what the glossary's words mean, for want of a model that reads the question's.
-    `nearest` are the things that the vector engine is asked for: each costs a look at its rows; `quick` as in its port.
     """
 
     vector: bytes | None = None
     model: VectorModel | None = None
     trust: float = 0.0
     degraded: str = ""
-    nearest: int = NEAREST
-    quick: bool = False
     is_translated: bool = False
+
+    def get(self) -> Meaning:
+        """Itself: see `Coming`."""
+        return self
 
 
 NO_MEANING: Final = Meaning()
+
+
+class Coming:
+    """A meaning that is being made while a reader looks the words up; it is waited for where it is needed.
+
+    Made on the loop, where `making` runs; `get` blocks, so it is for other threads. `drop` it in the end.
+    """
+
+    def __init__(self, making: Coroutine[Any, Any, Meaning], seconds: float) -> None:
+        self._future = asyncio.run_coroutine_threadsafe(making, asyncio.get_running_loop())
+        self._until = time.monotonic() + seconds + _SPARE_S
+
+    def get(self) -> Meaning:
+        """What came of it; why none did, where the loop ends or stands still."""
+        try:
+            return self._future.result(max(self._until - time.monotonic(), 0.0))
+        except (TimeoutError, CancelledError):
+            return Meaning(degraded=_TOO_LONG)
+
+    def drop(self) -> None:
+        """It is needed no more."""
+        self._future.cancel()
+
+
+Meant: TypeAlias = Meaning | Coming
 
 
 class Understanding:
@@ -77,6 +109,13 @@ class Understanding:
 
         Raises nothing: what cannot be had is told in `degraded`.
         """
+        making = self.begin(asked, seconds, always=always)
+        return making if isinstance(making, Meaning) else await making
+
+    def begin(
+        self, asked: intent.Intent, seconds: float = EMBED_S, *, always: bool = False
+    ) -> Meaning | Coroutine[Any, Any, Meaning]:
+        """The same, as far as it is known at once: what there is no vector for, or what makes it."""
         if self._embedder is None or self.leg is None:
             return NO_MEANING  # words are all that is searched here: nothing is missing
         state = self._embedder.state()
@@ -87,15 +126,20 @@ class Understanding:
         text = mask_text(said[:MAX_EMBEDDED]).strip()
         if not trust or not _says_something(text, state.languages):
             return NO_MEANING  # nothing is missing: the model has no opinion of it
+        return self._made(self._embedder, text, trust, said != asked.topic, seconds)
+
+    @staticmethod
+    async def _made(
+        embedder: Embedder, text: str, trust: float, is_translated: bool, seconds: float
+    ) -> Meaning:
         try:
             async with asyncio.timeout(seconds):
-                vector = await self._embedder.query(text)
+                vector = await embedder.query(text)
         except TimeoutError:
-            return Meaning(degraded="the model took too long")
+            return Meaning(degraded=_TOO_LONG)
         except MemError as error:
             return Meaning(degraded=error.message)
-        is_translated = said != asked.topic
-        return Meaning(vector, self._embedder.state().model, trust, is_translated=is_translated)
+        return Meaning(vector, embedder.state().model, trust, is_translated=is_translated)
 
 
 def _readable(asked: intent.Intent, languages: str) -> tuple[str, float]:
@@ -130,13 +174,17 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, read; `day` times are counted from the moment `now` (Unix ms) in the zone `place`."""
+    """What is asked, read; `day` times are counted from the moment `now` (Unix ms) in the zone `place`.
+
+    `in_haste`: a person waits, so that fewer of what is near are looked at, and less thoroughly.
+    """
 
     text: str
     asked: intent.Intent
     now: int
     place: str
     fusion: str
+    in_haste: bool = False
 
 
 class Hybrid:
@@ -161,27 +209,25 @@ class Hybrid:
         """The best `limit` of what either leg has; `lexical` are the candidates of the words, filtered already."""
         if meaning.is_translated and not isinstance(scorer, TranslatingScorer):
             meaning = NO_MEANING  # nothing is remembered in the language that it is translated to
-        near, degraded = self._near(scope, tx, meaning, filters)
-        meanings = dict(near)
         documents = list(lexical)
-        known = {document.ref for document in documents}
-        if near and _only_by_columns(filters, plan):
-            others = repository.load_refs(scope, tx, [ref for ref in near if ref not in known])
-            others = [document for document in others if allows(filters, document)]
-        else:
-            others = []
+        refs = [document.ref for document in documents]
+        known = frozenset(refs)
+        look = partial(self._near, scope, tx, meaning, filters, plan, known)
+        near, others, degraded = look(limit, in_haste=question.in_haste)
         if question.fusion == "lexical":
             return Found(_by_words(documents, scorer, limit), 0, "")
         if question.fusion == "meaning":
             return Found(_by_meaning(documents + others, near, limit), len(others), degraded)
+        meanings = dict(near)
         if near and self._leg is not None and meaning.vector is not None:
-            missing = [document.ref for document in documents if document.ref not in meanings]
+            missing = [ref for ref in refs if ref not in meanings]
             meanings |= self._leg.similarities(scope, tx, meaning.vector, missing)
         documents += others
         files = question.asked.files
         known_of = beside.look(scope, tx, self._lexical, plan, files, documents)
         judged = scorer.judged([fields_of(document) for document in documents])
-        candidates = _candidates(documents, judged, meanings, question, known_of)
+        refs += [document.ref for document in others]
+        candidates = _candidates(documents, refs, judged, meanings, question, known_of)
         trust = meaning.trust * (judged.need if meaning.is_translated else 1.0) if near else 0.0
         by_number = {document.number: document for document in documents}
 
@@ -196,19 +242,47 @@ class Hybrid:
         return Found(ranked, len(others), degraded)
 
     def _near(
-        self, scope: Scope, tx: Tx, meaning: Meaning, filters: Filters
-    ) -> tuple[Mapping[EntityRef, float], str]:
+        self,
+        scope: Scope,
+        tx: Tx,
+        meaning: Meaning,
+        filters: Filters,
+        plan: LexicalPlan,
+        known: frozenset[EntityRef],
+        limit: int,
+        *,
+        in_haste: bool,
+    ) -> tuple[Mapping[EntityRef, float], list[StoredDocument], str]:
+        """(what is near, those of it that the filters leave and the words did not find, why nothing is).
+
+        The engine knows projects and no other filters: where these leave few, it is asked for more.
+        """
         if self._leg is None or meaning.vector is None:
-            return {}, meaning.degraded
+            return {}, [], meaning.degraded
         wide = any((filters.session_id, filters.kind, filters.type, filters.tool, filters.role))
-        most = NEAREST_FILTERED if wide else meaning.nearest
+        nearest = partial(self._leg.nearest, scope, tx, meaning.vector, filters.project_ids)
         try:
-            found = self._leg.nearest(
-                *(scope, tx, meaning.vector, filters.project_ids, most), quick=meaning.quick
-            )
+            most = NEAREST_IN_HASTE if in_haste else max(NEAREST, min(limit, NEAREST_FILTERED))
+            near = {it.ref: it.similarity for it in nearest(most, quick=in_haste)}
+            if not near or not _only_by_columns(filters, plan):
+                return near, [], ""
+            others = self._left(scope, tx, [ref for ref in near if ref not in known], filters)
+            if wide and not in_haste and len(others) + len(known & near.keys()) < max(FEW, limit):
+                more = {it.ref: it.similarity for it in nearest(NEAREST_FILTERED)}
+                fresh = [ref for ref in more if ref not in known and ref not in near]
+                near |= more
+                others += self._left(scope, tx, fresh, filters)
         except (Unavailable, Invalid) as error:
-            return {}, error.message
-        return {it.ref: it.similarity for it in found}, ""
+            return {}, [], error.message
+        return near, others, ""
+
+    @staticmethod
+    def _left(
+        scope: Scope, tx: Tx, refs: Sequence[EntityRef], filters: Filters
+    ) -> list[StoredDocument]:
+        """Of some documents those that the filters leave."""
+        found = repository.load_refs(scope, tx, refs)
+        return [document for document in found if allows(filters, document)]
 
 
 def allows(filters: Filters, document: StoredDocument) -> bool:
@@ -240,6 +314,7 @@ def _only_by_columns(filters: Filters, plan: LexicalPlan) -> bool:
 
 def _candidates(
     documents: Sequence[StoredDocument],
+    refs: Sequence[EntityRef],
     judged: Judged,
     meanings: Mapping[EntityRef, float],
     question: Question,
@@ -251,30 +326,44 @@ def _candidates(
         if characters
         else [0.0] * len(documents)
     )
-    in_time = partial(question.asked.is_in_time, place=question.place)
-    on_day = partial(question.asked.is_on_day, place=question.place)
+    read, place = question.asked, question.place
+    names, uses, about = _Named(read), known_of.uses, known_of.about
+    timed = bool(read.times)
+    # By position: a search makes hundreds.
     return [
         Candidate(
-            key=document.number,
-            lexical=match,
-            meaning=meanings.get(document.ref),
-            characters=share,
-            session=document.session_id,
-            place=document.place,
-            occurred_at=document.occurred_at,
-            traits=document.traits,
-            voice=_voice(document),
-            is_named=bool(document.speaker)
-            and question.asked.names_speaker(document.speaker or ""),
-            is_in_time=in_time(document.occurred_at),
-            is_on_day=on_day(document.occurred_at),
-            has_file=document.number in known_of.about,
-            has_tool=question.asked.names_tool(document.tool),
-            importance=document.importance,
-            uses=known_of.uses.get(document.ref, 0),
+            document.number,
+            match,
+            meanings.get(ref),
+            share,
+            document.session_id,
+            document.place,
+            document.occurred_at,
+            document.traits,
+            _voice(document),
+            names.speaker(document.speaker),
+            timed and read.is_in_time(document.occurred_at, place),
+            timed and read.is_on_day(document.occurred_at, place),
+            document.number in about,
+            names.tool(document.tool),
+            document.importance,
+            False,
+            uses.get(ref, 0),
         )
-        for document, share, match in zip(documents, shares, judged.relevances, strict=True)
+        for document, ref, share, match in zip(
+            documents, refs, shares, judged.relevances, strict=True
+        )
     ]
+
+
+class _Named:
+    """Who and which tool a question names; each is looked at once, for they come again and again."""
+
+    __slots__ = ("speaker", "tool")
+
+    def __init__(self, read: intent.Intent) -> None:
+        self.speaker = lru_cache(None)(lambda who: bool(who) and read.names_speaker(who))
+        self.tool = lru_cache(None)(read.names_tool)
 
 
 def _voice(document: StoredDocument) -> float:

@@ -78,7 +78,7 @@ class Query:
     them.
 
     A project is known by id, key or name; a session by our id or by the agent's. `marked` is whether
-    hits come with highlights.
+    hits come with highlights; `in_haste` whether a person waits for more than the hits: see `hybrid.Question`.
     """
 
     text: str
@@ -88,6 +88,7 @@ class Query:
     limit: int = 20
     offset: int = 0
     marked: bool = True
+    in_haste: bool = False
     fusion: str = "score"  # or "rank": reciprocal ranks; or "lexical", or "meaning": that leg alone
 
 

@@ -11,6 +11,7 @@ from claude_mem.ports.lexical import LexicalPlan
 
 # How many documents are scored: enough that a page is never cut short by the engine's first guess.
 CANDIDATES: Final = 150
+CANDIDATES_IN_HASTE: Final = 100
 MAX_CANDIDATES: Final = 2_000
 _SPARE = 60
 
@@ -22,6 +23,7 @@ def plan_of(
     beginnings = [f"{prefix.text}*" for prefix in parsed.prefixes]
     stems = [stem for prefix in parsed.prefixes for stem in prefix.also]
     excluded_beginnings = tuple((f"{prefix}*",) for prefix in parsed.excluded_prefixes)
+    fewest = CANDIDATES_IN_HASTE if query.in_haste else CANDIDATES
     return LexicalPlan(
         words=tuple(dict.fromkeys((*parsed.terms, *beginnings, *stems))),
         phrases=parsed.phrases,
@@ -31,5 +33,5 @@ def plan_of(
         first=collection.first,
         last=collection.last,
         shared=collection.shared,
-        limit=min(max(query.offset + query.limit + _SPARE, CANDIDATES), MAX_CANDIDATES),
+        limit=min(max(query.offset + query.limit + _SPARE, fewest), MAX_CANDIDATES),
     )

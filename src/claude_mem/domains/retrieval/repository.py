@@ -20,7 +20,7 @@ from claude_mem.domains.retrieval.tables import (
     search_statistics,
     vector_models,
 )
-from claude_mem.domains.sql import PerEngine, among, given, hold, insert_many, upsert
+from claude_mem.domains.sql import Lookup, among, hold, insert_many, upsert
 from claude_mem.kernel import zones
 from claude_mem.kernel.clock import now_ms
 from claude_mem.kernel.scope import Scope
@@ -72,8 +72,8 @@ _STORED = sa.select(
     search_documents.c.terms_body,
     search_documents.c.length_body,
 )
-_DESCRIBE = PerEngine(
-    lambda dialect: sa.select(
+_DESCRIBE = Lookup(
+    sa.select(
         search_documents.c.enterprise_id,
         search_documents.c.kind,
         search_documents.c.entity_id,
@@ -82,15 +82,16 @@ _DESCRIBE = PerEngine(
         search_documents.c.type,
         search_documents.c.tool,
         search_documents.c.occurred_at,
-    ).where(given(dialect, search_documents.c.id, "numbers"))
+    ),
+    search_documents.c.id,
 )
-_LOAD = PerEngine(lambda dialect: _STORED.where(given(dialect, search_documents.c.id, "numbers")))
-_LOAD_OF_KIND = PerEngine(
-    lambda dialect: _STORED.where(
+_LOAD = Lookup(_STORED, search_documents.c.id)
+_LOAD_OF_KIND = Lookup(
+    _STORED.where(
         search_documents.c.enterprise_id == sa.bindparam("enterprise"),
         search_documents.c.kind == sa.bindparam("kind"),
-        given(dialect, search_documents.c.entity_id, "ids"),
-    )
+    ),
+    search_documents.c.entity_id,
 )
 
 
@@ -349,27 +350,19 @@ def _mark(scope: Scope, tx: Tx, version: int, through: int | None) -> None:
 
 def load(scope: Scope, tx: Tx, numbers: Sequence[int]) -> list[StoredDocument]:
     """Documents by number, those of other enterprises left out; in no order."""
-    found: list[StoredDocument] = []
-    for chunk in _chunks(numbers):
-        # The enterprise is compared here: in the statement it makes SQLite walk all of its documents.
-        found += [
-            StoredDocument(*row[1:])
-            for row in tx.execute(_LOAD.of(tx), {"numbers": chunk}).all()
-            if row[0] == scope.enterprise_id
-        ]
-    return found
+    # The enterprise is compared here: in the statement it makes SQLite walk all of its documents.
+    return [
+        StoredDocument(*row[1:]) for row in _LOAD.rows(tx, numbers) if row[0] == scope.enterprise_id
+    ]
 
 
 def describe(scope: Scope, tx: Tx, numbers: Sequence[int]) -> list[DescribedDocument]:
     """Documents by number without their terms, those of other enterprises left out; in no order."""
-    found: list[DescribedDocument] = []
-    for chunk in _chunks(numbers):
-        found += [
-            DescribedDocument(*row[1:])
-            for row in tx.execute(_DESCRIBE.of(tx), {"numbers": chunk}).all()
-            if row[0] == scope.enterprise_id
-        ]
-    return found
+    return [
+        DescribedDocument(*row[1:])
+        for row in _DESCRIBE.rows(tx, numbers)
+        if row[0] == scope.enterprise_id
+    ]
 
 
 def load_refs(scope: Scope, tx: Tx, refs: Iterable[EntityRef]) -> list[StoredDocument]:
@@ -379,9 +372,6 @@ def load_refs(scope: Scope, tx: Tx, refs: Iterable[EntityRef]) -> list[StoredDoc
         by_kind.setdefault(ref.kind, []).append(ref.id)
     found: list[StoredDocument] = []
     for kind, ids in by_kind.items():
-        for chunk in _chunks(ids):
-            values = {"enterprise": scope.enterprise_id, "kind": kind, "ids": chunk}
-            found += [
-                StoredDocument(*row[1:]) for row in tx.execute(_LOAD_OF_KIND.of(tx), values).all()
-            ]
+        rows = _LOAD_OF_KIND.rows(tx, ids, enterprise=scope.enterprise_id, kind=kind)
+        found += [StoredDocument(*row[1:]) for row in rows]
     return found

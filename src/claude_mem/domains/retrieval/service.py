@@ -35,8 +35,10 @@ from claude_mem.domains.retrieval.hits import shown
 from claude_mem.domains.retrieval.hybrid import (
     EMBED_S,
     NO_MEANING,
+    Coming,
     Hybrid,
     Meaning,
+    Meant,
     Question,
     Understanding,
     fields_of,
@@ -229,7 +231,7 @@ class _Asked:
     collection: Collection
     plan: LexicalPlan
     question: Question
-    meaning: Meaning
+    meaning: Meant
     phrases: tuple[glossary.Phrase, ...]  # that are looked for in the other language too
 
     @property
@@ -244,7 +246,8 @@ class SearchService:
 
     `understanding` makes vectors of questions; without it, or while it cannot, the words alone are searched. `place` is
     the IANA zone in which "yesterday" is meant, where an enterprise has none. `rerank` puts the first results in
-    another order, where there is a model that reads them.
+    another order, where there is a model that reads them. `at_once`: the words are looked up while a question's vector
+    is made. Its reader waits for that then, so it is for databases whose readers keep nobody from anything.
 
     Where a cache is given, what the index says is kept there until the index changes; rows are always read anew.
     """
@@ -258,8 +261,10 @@ class SearchService:
         understanding: Understanding | None = None,
         place: str = "UTC",
         rerank: Rerank | None = None,
+        at_once: bool = False,
     ) -> None:
         self._rerank = rerank
+        self._at_once = at_once and cache is None
         self.understanding = understanding or Understanding(None, None)
         self._hybrid = Hybrid(self.understanding.leg, lexical)
         self._place = place
@@ -285,21 +290,31 @@ class SearchService:
 
     async def _search(self, scope: Scope, query: Query, moment: int) -> SearchResult:
         meaning = await self.meaning(query, moment)
-        if self._cache is None:
-            return await self._database.read(
-                scope, lambda tx: self.find(scope, tx, query, moment, meaning)
-            )
-        return await self._search_through(self._cache, scope, query, moment, meaning)
+        try:
+            if self._cache is None:
+                return await self._database.read(
+                    scope, lambda tx: self.find(scope, tx, query, moment, meaning)
+                )
+            return await self._search_through(self._cache, scope, query, moment, meaning.get())
+        finally:
+            if isinstance(meaning, Coming):
+                meaning.drop()
 
-    async def meaning(self, query: Query, now: int, seconds: float = EMBED_S) -> Meaning:
-        """What a query means, for `find`: made before a read begins, within about so many seconds."""
+    async def meaning(self, query: Query, now: int, seconds: float = EMBED_S) -> Meant:
+        """What a query means, for `find`: made within about so many seconds.
+
+        Before a read begins; or beside it, where readers wait `at_once`: then the caller drops it after the read.
+        """
         if query.fusion == "lexical":
             return NO_MEANING
         asked = intent.read(query.text, now, self._place)
-        return await self.understanding.of(asked, seconds, always=query.fusion == "meaning")
+        making = self.understanding.begin(asked, seconds, always=query.fusion == "meaning")
+        if isinstance(making, Meaning):
+            return making
+        return Coming(making, seconds) if self._at_once else await making
 
     def find(
-        self, scope: Scope, tx: Tx, query: Query, now: int, meaning: Meaning = NO_MEANING
+        self, scope: Scope, tx: Tx, query: Query, now: int, meaning: Meant = NO_MEANING
     ) -> SearchResult:
         """The same inside the caller's own read, for what is put together from several reads."""
         asked = self._asked(scope, tx, query, now, meaning)
@@ -347,9 +362,7 @@ class SearchService:
             await cache.put(scope, name, kept.encode(to_keep[1]), kept.KEEP_S)
         return result
 
-    def _asked(
-        self, scope: Scope, tx: Tx, query: Query, now: int, meaning: Meaning
-    ) -> _Asked | None:
+    def _asked(self, scope: Scope, tx: Tx, query: Query, now: int, meaning: Meant) -> _Asked | None:
         """None when nothing can be found."""
         place, read = self._place, intent.read(query.text, now, self._place)
         if read.times and (place := access.timezone(scope, tx, place)) != self._place:
@@ -359,10 +372,10 @@ class SearchService:
         collection = repository.collection(scope, tx)
         if filters is None or not collection.documents:
             return None
-        if parsed.is_empty and (meaning.vector is None or parsed.excluded):
+        if parsed.is_empty and (meaning.get().vector is None or parsed.excluded):
             return None
         plan = plan_of(parsed, filters, collection, query, now)
-        question = Question(query.text, read, now, place, query.fusion)
+        question = Question(query.text, read, now, place, query.fusion, query.in_haste)
         both = bool(parsed.loose) and self._scripts.has_chinese(scope, tx, plan, collection)
         phrases = glossary.phrases(parsed.loose, from_english=both)
         return _Asked(query, parsed, filters, collection, plan, question, meaning, phrases)
@@ -384,7 +397,7 @@ class SearchService:
         scorer = made(PLAIN)
         judged_by = scorer if query.fusion == "lexical" else made(FOR_FUSION)
         hits = self._hybrid.find(
-            *(scope, tx, asked.question, asked.meaning, asked.filters, asked.plan),
+            *(scope, tx, asked.question, asked.meaning.get(), asked.filters, asked.plan),
             *(documents, judged_by, query.offset + query.limit),
         )
         page = hits.ranked[query.offset :]
@@ -422,7 +435,7 @@ class SearchService:
             used=asked.parsed.used,
             dropped=asked.parsed.dropped,
             rarity=ranking.rarity,
-            degraded=ranking.degraded or asked.meaning.degraded,
+            degraded=ranking.degraded or asked.meaning.get().degraded,
         )
 
     def _project_names(
@@ -447,7 +460,8 @@ def _nothing(query: Query) -> SearchResult:
 
 
 def _name(scope: Scope, asked: _Asked) -> str:
-    meaning = asked.meaning.model if asked.meaning.vector is not None else None
+    meant = asked.meaning.get()
+    meaning = meant.model if meant.vector is not None else None
     place = asked.question.place
     day = when.day_of(asked.question.now, when.zone(place)).isoformat()
     return kept.name_of(

@@ -16,7 +16,7 @@ from claude_mem.domains.retrieval.tables import (
     vector_embeddings,
     vector_models,
 )
-from claude_mem.domains.sql import PerEngine, among, given, insert_many
+from claude_mem.domains.sql import Lookup, among, insert_many
 from claude_mem.kernel.clock import now_ms
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
@@ -229,12 +229,8 @@ def remove_orphans(scope: Scope, tx: Tx) -> list[str]:
 
 def owners(scope: Scope, tx: Tx, ids: Sequence[str]) -> dict[str, tuple[EntityRef, int]]:
     """Whose vectors those are, and which piece of it each is of."""
-    found: dict[str, tuple[EntityRef, int]] = {}
-    for at in range(0, len(ids), _AT_ONCE):
-        values = {"enterprise": scope.enterprise_id, "ids": ids[at : at + _AT_ONCE]}
-        for row in tx.execute(_OWNERS.of(tx), values).all():
-            found[row[0]] = (EntityRef(row[1], row[2]), row[3])
-    return found
+    rows = _OWNERS.rows(tx, ids, enterprise=scope.enterprise_id)
+    return {row[0]: (EntityRef(row[1], row[2]), row[3]) for row in rows}
 
 
 def vectors_of(
@@ -247,12 +243,8 @@ def vectors_of(
     found: list[tuple[EntityRef, int, bytes]] = []
     same = {"enterprise": scope.enterprise_id, "model": model.name, "dimension": model.dimension}
     for kind, ids in by_kind.items():
-        for at in range(0, len(ids), _AT_ONCE):
-            values = {**same, "kind": kind, "ids": ids[at : at + _AT_ONCE]}
-            found += [
-                (EntityRef(kind, r[0]), r[1], r[2])
-                for r in tx.execute(_VECTORS.of(tx), values).all()
-            ]
+        rows = _VECTORS.rows(tx, ids, kind=kind, **same)
+        found += [(EntityRef(kind, row[0]), row[1], row[2]) for row in rows]
     return found
 
 
@@ -281,19 +273,20 @@ def page(
 _M = vector_models.c
 _PROGRESS = sa.select(_M.model_name, _M.dimension, _M.chunking, _M.head, _M.gaps, _M.documents)
 _V = vector_embeddings.c
-_OWNERS = PerEngine(
-    lambda dialect: sa.select(_V.id, _V.resource_type, _V.resource_id, _V.chunk_index).where(
-        _V.enterprise_id == sa.bindparam("enterprise"), given(dialect, _V.id, "ids")
-    )
+_OWNERS = Lookup(
+    sa.select(_V.id, _V.resource_type, _V.resource_id, _V.chunk_index).where(
+        _V.enterprise_id == sa.bindparam("enterprise")
+    ),
+    _V.id,
 )
-_VECTORS = PerEngine(
-    lambda dialect: sa.select(_V.resource_id, _V.chunk_index, _V.vector_data).where(
+_VECTORS = Lookup(
+    sa.select(_V.resource_id, _V.chunk_index, _V.vector_data).where(
         _V.enterprise_id == sa.bindparam("enterprise"),
         _V.resource_type == sa.bindparam("kind"),
-        given(dialect, _V.resource_id, "ids"),
         _V.model_name == sa.bindparam("model"),
         _V.dimension == sa.bindparam("dimension"),
-    )
+    ),
+    _V.resource_id,
 )
 
 

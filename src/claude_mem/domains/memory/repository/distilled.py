@@ -15,7 +15,7 @@ from claude_mem.domains.memory.model import (
     summary_ref,
 )
 from claude_mem.domains.memory.repository import journal
-from claude_mem.domains.sql import upsert
+from claude_mem.domains.sql import Lookup, upsert
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
 
@@ -58,10 +58,12 @@ _OF_SESSION = _with_session().where(t.summaries.c.session_id == sa.bindparam("se
 _OF_SESSIONS = _with_session().where(
     t.summaries.c.session_id.in_(sa.bindparam("sessions", expanding=True))
 )
-_USES = sa.select(t.entity_use.c.entity_id, t.entity_use.c.used).where(
-    t.entity_use.c.enterprise_id == sa.bindparam("enterprise"),
-    t.entity_use.c.kind == sa.bindparam("of_kind"),
-    t.entity_use.c.entity_id.in_(sa.bindparam("ids", expanding=True)),
+_USES = Lookup(
+    sa.select(t.entity_use.c.entity_id, t.entity_use.c.used).where(
+        t.entity_use.c.enterprise_id == sa.bindparam("enterprise"),
+        t.entity_use.c.kind == sa.bindparam("of_kind"),
+    ),
+    t.entity_use.c.entity_id,
 )
 
 
@@ -198,8 +200,8 @@ def uses(scope: Scope, tx: Tx, refs: Sequence[EntityRef]) -> dict[EntityRef, int
     """How often each was used; those never used are left out."""
     found: dict[EntityRef, int] = {}
     for kind, ids in _by_kind(refs):
-        wanted = {"enterprise": scope.enterprise_id, "of_kind": kind, "ids": ids}
-        found.update({EntityRef(kind, row[0]): row[1] for row in tx.execute(_USES, wanted)})
+        rows = _USES.rows(tx, ids, enterprise=scope.enterprise_id, of_kind=kind)
+        found.update({EntityRef(kind, row[0]): row[1] for row in rows})
     return found
 
 
