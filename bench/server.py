@@ -1,7 +1,8 @@
 """What the benchmarks of the server profile share: a real PostgreSQL, its tenants, and what a question cost.
 
 The server is that of the tests, with a real one's memory and without durability, which searching does not need: what
-is measured is reading. Tenants are of very different sizes. A question's processor time is that of the server's process
+is measured is reading. What was filled may be kept in a folder, to be measured again. Tenants are of very different
+sizes. A question's processor time is that of the server's process
 and of ours: it grows little with what else runs on the machine, while the time on the clock grows with all of it.
 """
 
@@ -9,12 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import math
 import os
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -36,11 +38,34 @@ SHARES: Final = ((300, 1), (100, 2), (50, 4), (20, 10), (100 / 83, 83))
 
 
 @contextlib.contextmanager
-def postgres() -> Iterator[Any]:
-    """A running `servers.PostgresServer` (of the tests), with `SETTINGS`."""
+def postgres(keep: Path | None = None) -> Iterator[Any]:
+    """A running `servers.PostgresServer` (of the tests), with `SETTINGS`; its data stays in `keep`, if given."""
     sys.path.append(str(Path(__file__).parents[1] / "tests"))
-    with importlib.import_module("servers").postgres_server(SETTINGS) as server:
+    with importlib.import_module("servers").postgres_server(SETTINGS, keep) as server:
         yield server
+
+
+@contextlib.contextmanager
+def filled(
+    server: Any, size: int, fill: Callable[[Any], dict[str, Any]], keep: Path | None
+) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """A database of `size` rows, and what `fill` said of filling it: now, or when it was kept.
+
+    A kept one is brought to this program's schema; one that is not goes when it was used.
+    """
+    if keep is None:
+        urls = server.database()
+        yield urls, fill(urls)
+        server.drop(urls)
+        return
+    said = keep / f"filled-{size}.json"
+    urls, was_there = server.kept_database(f"bench_{size}")
+    if was_there and not said.exists():  # filling it was broken off
+        server.drop(urls)
+        urls, _ = server.kept_database(f"bench_{size}")
+    if not said.exists():
+        said.write_text(json.dumps(fill(urls)))
+    yield urls, json.loads(said.read_text())
 
 
 def tenants(rows: int) -> dict[str, tuple[Scope, ...]]:
@@ -74,6 +99,16 @@ class Cost:
     def _busy(self) -> float:
         theirs = int(self._schedule.read_text().split()[0]) / 1e9 if self._schedule.exists() else 0
         return time.process_time() + theirs
+
+    @property
+    def sum_ms(self) -> float:
+        """All of them together on the clock."""
+        return sum(self._clock)
+
+    @property
+    def cpu_sum_ms(self) -> float:
+        """All of them together, of processors."""
+        return sum(self._cpu)
 
     def figures(self) -> dict[str, float]:
         """Rounded."""

@@ -1,6 +1,6 @@
 """Lexical search on PostgreSQL under row-level security: speed by size of the tenant and family of query.
 
-    python -m bench.server_search [--sizes 100000,1000000] [--queries 100] [--out FILE]
+    python -m bench.server_search [--sizes 100000,1000000] [--queries 100] [--keep FOLDER] [--out FILE]
 
 The corpus and the families of queries are those of `bench.search`. A question is asked of the service, as the runtime
 role, with rows and highlights. The largest tenant's documents are analysed one by one, in two processes, and go in by
@@ -16,6 +16,7 @@ import json
 import multiprocessing
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ import sqlalchemy as sa
 from bench.corpus import Corpus
 from bench.report import facts
 from bench.search import families
-from bench.server import Cost, backend, machine, postgres, tenants
+from bench.server import Cost, backend, filled, machine, postgres, tenants
 from claude_mem.adapters.postgres import lexical
 from claude_mem.adapters.postgres.database import PostgresDatabase
 from claude_mem.adapters.postgres.lexical import PostgresLexicalIndex
@@ -288,25 +289,35 @@ async def _ask(searching: SearchService, scope: Scope, family: list[Query], *cos
             await searching.search(scope, query)
 
 
+def _fill(size: int, urls: Any) -> dict[str, Any]:
+    """Fill, and look at what was filled."""
+    result = fill(urls, size)
+    label, scopes = next(iter(tenants(size).items()))
+    check(urls, scopes[0], int(label))
+    return result
+
+
 def main() -> None:
     """Fill, measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", default="100000,1000000")
     parser.add_argument("--queries", type=int, default=100)
+    parser.add_argument(
+        "--keep", type=Path, help="keep the server's data here, and go on with what is there"
+    )
     parser.add_argument("--out", type=Path, default=Path("bench/results/server_search.json"))
     given = parser.parse_args()
     report: dict[str, Any] = json.loads(given.out.read_text()) if given.out.exists() else {}
     report |= facts() | {"candidates": [CANDIDATES, MAX_CANDIDATES]}
-    with postgres() as server:
+    with postgres(given.keep) as server:
         for size in sorted(int(size) for size in given.sizes.split(",")):
-            urls = server.database()
-            result = fill(urls, size)
-            label, scopes = next(iter(tenants(size).items()))
-            check(urls, scopes[0], int(label))
-            print(size, "documents", result, flush=True)
-            result["tenants"] = asyncio.run(measure(urls, size, given.queries))
+            with filled(server, size, partial(_fill, size), given.keep) as (
+                urls,
+                result,
+            ):
+                print(size, "documents", result, flush=True)
+                result["tenants"] = asyncio.run(measure(urls, size, given.queries))
             report[str(size)] = result | machine()
-            server.drop(urls)
             given.out.write_text(json.dumps(report, indent=1) + "\n")
 
 

