@@ -2,8 +2,9 @@
 
 Owns the rows of `search_index` and the language it is asked in; `schema/30_lexical.sql` owns how one question is
 answered, and why it may pass row-level security. GIN gives no order and its cost grows with a word's frequency, so
-every word has a list of its own in each `SEGMENT` of documents, and `ports.candidates` asks bounded questions (where
-texts are read, looking for what must meet takes at most about `PHRASE_SCAN` steps).
+every word has a list of its own in each `SEGMENT` of documents, and `ports.candidates` asks bounded questions: a word
+is looked up to `DEPTH` documents at most, and where texts are read, looking for what must meet takes at most about
+`PHRASE_SCAN` steps.
 
 Limits: of a token the first `TOKEN_CHARS` characters count, but in phrases; of a document the first
 `LEXEME_BYTES` of lexemes are found. The analysis makes neither as long, save of rare scripts.
@@ -20,14 +21,15 @@ from struct import unpack
 from typing import Final
 
 from claude_mem.kernel.scope import Scope
-from claude_mem.ports.candidates import SCAN, BoundedSearch, CommonWords
+from claude_mem.ports.candidates import POSTINGS_PER_PROBE, SCAN, BoundedSearch, CommonWords
 from claude_mem.ports.database import Tx
 from claude_mem.ports.lexical import Candidates, LexicalDocument, LexicalPlan
 
 SEGMENT: Final = 4_096  # documents; the functions' constant
 TOKEN_CHARS: Final = 128  # the same
 LEXEME_BYTES: Final = 900_000  # a tsvector ends at 1 MiB
-PHRASE_SCAN: Final = 10_000
+PHRASE_SCAN: Final = 5_000
+DEPTH: Final = 1_000  # documents of a word: each is a page to look at, which a list of numbers alone would not be
 
 _ADD = (
     "INSERT INTO search_index (enterprise_id, number, terms, tokens) "
@@ -114,6 +116,8 @@ class _Search(BoundedSearch):
     def __init__(self, scope: Scope, tx: Tx, plan: LexicalPlan, common: CommonWords) -> None:
         super().__init__(plan, scope.enterprise_id, common)
         self._tx = tx
+        self._depth = min(self._depth, DEPTH)
+        self._postings = POSTINGS_PER_PROBE * self._depth
         self._labels = tuple(map(" ".join, plan.labels))
         self._phrases = tuple(map(" ".join, plan.phrases))
         self._excluded = tuple(map(" ".join, plan.excluded))

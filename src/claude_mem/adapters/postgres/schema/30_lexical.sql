@@ -63,6 +63,7 @@ DECLARE
   shape text;
   low bigint;
   high bigint;
+  newest bigint;
   width bigint := 1;
   widest bigint;
   part bytea;
@@ -86,8 +87,9 @@ BEGIN
   )) || ')';
   low := greatest(low, floor + 1) / segment;
   high := high / segment;
+  newest := high;
   WHILE high >= low AND length(found) < most * 8 LOOP
-    SELECT string_agg(int8send(newest.number), ''::bytea ORDER BY newest.number DESC) INTO part FROM (
+    SELECT string_agg(int8send(latest.number), ''::bytea ORDER BY latest.number DESC) INTO part FROM (
       SELECT s.number FROM public.search_index AS s
       WHERE s.terms @@ (
           SELECT string_agg(replace(shape, chr(1), code || to_hex(n)), '|')
@@ -98,10 +100,12 @@ BEGIN
         AND NOT EXISTS (SELECT FROM unnest(near) AS n WHERE strpos(s.tokens, n) = 0)
         AND NOT EXISTS (SELECT FROM unnest(apart) AS a WHERE strpos(s.tokens, a) > 0)
       ORDER BY s.number DESC LIMIT most - length(found) / 8
-    ) AS newest;
+    ) AS latest;
     found := found || coalesce(part, ''::bytea);
     high := high - width;
-    width := least(width * 4, widest);
+    -- Every row that is looked at costs a page: no more segments than should hold what is missing, and a quarter.
+    width := least(widest, width * 4, CASE WHEN found = '' THEN widest ELSE
+      ceil(1.25 * (most - length(found) / 8) * (newest - high) / (length(found) / 8)) END);
   END LOOP;
   RETURN found;
 END
