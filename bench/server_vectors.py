@@ -1,13 +1,13 @@
 """Vector search on PostgreSQL under row-level security: speed, recall and room by size of the tenant.
 
-    python -m bench.server_vectors [--sizes 100000,1000000] [--queries 100] [--out FILE]
+    python -m bench.server_vectors [--sizes 100000,1000000] [--queries 100] [--keep FOLDER] [--out FILE]
 
 Vectors of 384 numbers, generated (fixed seed): topics of very different sizes, several to a field, each with a few
 directions of its own in which its vectors differ; a tenant has sixty topics, which others have too. A question is a
 kept vector moved by a third of its length, every fifth about a topic that the tenant mostly does not have. It is asked
 through the adapter, as the runtime role, in a transaction of its own; recall is what share of the ten nearest by 32-bit
-arithmetic comes back. Rows go in by COPY and the graphs are made after it, as one would for a bulk load; what growing a
-graph costs is measured apart.
+arithmetic comes back. Rows go in by COPY; those of the larger tenants are put into cells by the adapter, as the runtime
+role, as the job does it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -24,16 +25,16 @@ import numpy as np
 import psycopg
 
 from bench.report import facts
-from bench.server import Cost, backend, machine, postgres, tenants
+from bench.server import Cost, backend, filled, machine, postgres, tenants
 from claude_mem.adapters.postgres.database import PostgresDatabase
-from claude_mem.adapters.postgres.vectors import EXACT, SETTLED_AT_ONCE, PostgresVectorIndex
+from claude_mem.adapters.postgres.vectors import EXACT, PostgresVectorIndex
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.vectors import VectorEntry, VectorModel
 
 MODEL: Final = VectorModel("bench", 384)
 _TOPICS, _FIELDS, _OF_TENANT, _DIRECTIONS = 2_000, 40, 60, 24
 _PROJECTS: Final = (0.5, 0.25, 0.15, 0.06, 0.03, 0.01)  # shares of a tenant's vectors
-_COLUMNS = "enterprise_id, id, project_id, model, dimension, lane, vector"
+_COLUMNS = "enterprise_id, id, project_id, model, dimension, cell, vector"
 _MEASURED = 3  # tenants of a size
 
 
@@ -100,12 +101,12 @@ def numbered(number: int) -> str:
     return str(_id(1, number))
 
 
-def copy_in(raw: psycopg.Connection[Any], scope: Scope, vectors: Any, lane: int | None) -> None:
+def copy_in(raw: psycopg.Connection[Any], scope: Scope, vectors: Any) -> None:
     """One tenant's rows, as COPY takes them in binary."""
     length = 2 * MODEL.dimension + 4
     ids = [("fields", ">i2"), ("e", ">i4"), ("enterprise", "V16"), ("i", ">i4"), ("id", "V16")]
     keys = [("p", ">i4"), ("project", "V16"), ("m", ">i4"), ("model", "S5"), ("d", ">i4")]
-    place = [("dimension", ">i2"), ("l", ">i4"), *([] if lane is None else [("lane", ">i2")])]
+    place = [("dimension", ">i2"), ("c", ">i4")]
     value = [("v", ">i4"), ("size", ">i2"), ("zero", ">i2"), ("vector", ">f2", MODEL.dimension)]
     row = np.dtype([*ids, *keys, *place, *value])
     with raw.cursor().copy(f"COPY vector_index ({_COLUMNS}) FROM STDIN (FORMAT binary)") as copy:
@@ -114,57 +115,67 @@ def copy_in(raw: psycopg.Connection[Any], scope: Scope, vectors: Any, lane: int 
             some = vectors[start : start + 5_000]
             rows = np.zeros(len(some), dtype=row)
             rows["fields"], rows["e"], rows["i"], rows["p"] = 7, 16, 16, 16
-            rows["m"], rows["d"], rows["v"], rows["l"] = 5, 2, length, -1 if lane is None else 2
+            rows["m"], rows["d"], rows["v"], rows["c"] = 5, 2, length, -1
             rows["model"], rows["dimension"] = MODEL.name.encode(), MODEL.dimension
             rows["enterprise"] = np.void(UUID(scope.enterprise_id).bytes)
             numbers = range(start, start + len(some))
             rows["id"] = np.array([_id(1, n).bytes for n in numbers], dtype="V16")
             rows["project"] = np.array([_id(2, project(n)).bytes for n in numbers], dtype="V16")
-            if lane is not None:
-                rows["lane"] = lane
             rows["size"], rows["vector"] = MODEL.dimension, some
             copy.write(rows.tobytes())
         copy.write(b"\xff\xff")
 
 
-def fill(urls: Any, world: World, size: int) -> dict[str, Any]:
-    """All tenants' vectors and, after them, the graphs; seconds and megabytes."""
+def fill(world: World, size: int, urls: Any) -> dict[str, Any]:
+    """All tenants' vectors, and the cells of those who have many; seconds and megabytes."""
     address = urls.admin.replace("+psycopg", "")
     with psycopg.connect(address, autocommit=True) as raw:
-        graphs = raw.execute(
-            "SELECT indexname, indexdef FROM pg_indexes WHERE indexname LIKE 'ix_vector_graph_384_%'"
-        ).fetchall()
-        for name, _ in graphs:
-            raw.execute(f"DROP INDEX {name}".encode())
-        began, lanes = time.perf_counter(), 0
+        began, large = time.perf_counter(), []
         for label, scopes in tenants(size).items():
             for scope in scopes:
-                lane = lanes if int(label) > EXACT else None
-                copy_in(raw, scope, world.vectors(scope, int(label)), lane)
-                if lane is not None:
-                    values = (scope.enterprise_id, MODEL.name, MODEL.dimension, lane, int(label))
-                    raw.execute("INSERT INTO vector_lanes VALUES (%s, %s, %s, %s, %s)", values)
-                    lanes += 1
-        filled = time.perf_counter() - began
-        print(f"{size} vectors in after {filled:.0f} s", flush=True)
-        began = time.perf_counter()
-        for name, definition in graphs:
-            raw.execute(definition.encode())
-            print(f"  {name} after {time.perf_counter() - began:.0f} s", flush=True)
-        built = time.perf_counter() - began
+                copy_in(raw, scope, world.vectors(scope, int(label)))
+                if int(label) > EXACT:
+                    large.append(scope)
+        filled_in = time.perf_counter() - began
+        print(f"{size} vectors in after {filled_in:.0f} s", flush=True)
         raw.execute("VACUUM ANALYZE vector_index")
+        took = asyncio.run(settle(urls, large))
+        raw.execute("VACUUM ANALYZE vector_index")
+        raw.execute("VACUUM ANALYZE vector_cells")
         room = raw.execute(
-            "SELECT pg_table_size('vector_index'), (SELECT sum(pg_relation_size(oid))::bigint FROM pg_class"
-            " WHERE relname LIKE 'ix_vector_graph%'), pg_indexes_size('vector_index')"
+            "SELECT pg_table_size('vector_index'), pg_indexes_size('vector_index'),"
+            " pg_total_relation_size('vector_cells'), (SELECT count(*) FROM vector_cells)"
         ).fetchone()
         assert room is not None
     return {
-        "copy_seconds": round(filled),
-        "graphs_seconds": round(built),
-        "graphs": lanes,
+        "copy_seconds": round(filled_in),
+        **took,
+        "cells": room[3],
         "table_mb": round(room[0] / 1e6),
-        "graphs_mb": round(room[1] / 1e6),
-        "other_indexes_mb": round((room[2] - room[1]) / 1e6),
+        "indexes_mb": round(room[1] / 1e6),
+        "cells_mb": round(room[2] / 1e6),
+    }
+
+
+def _settle(index: PostgresVectorIndex, scope: Scope, tx: Any) -> bool:
+    return index.settle(scope, tx, MODEL)
+
+
+async def settle(urls: Any, scopes: list[Scope]) -> dict[str, Any]:
+    """Everything of some tenants put into cells; seconds on the clock, and of processors."""
+    if not scopes:
+        return {}
+    database, index = PostgresDatabase(urls.runtime, 1), PostgresVectorIndex()
+    cost = Cost(await backend(database, scopes[0]))
+    for scope in scopes:
+        with cost.of_one():
+            while await database.write(scope, partial(_settle, index, scope)):
+                pass
+        print("  one settled", cost.figures(), flush=True)
+    await database.close()
+    return {
+        "settle_seconds": round(cost.sum_ms / 1_000),
+        "settle_cpu_seconds": round(cost.cpu_sum_ms / 1_000),
     }
 
 
@@ -207,7 +218,7 @@ async def ask(
 
 
 async def growth(database: PostgresDatabase, scope: Scope, world: World) -> dict[str, float]:
-    """Milliseconds a vector: to add, and to settle into the graph of the largest tenant."""
+    """Milliseconds a vector: to add, and to settle into the cells of the largest tenant."""
     index = PostgresVectorIndex()
     pid = await backend(database, scope)
     vectors = world.questions(world.vectors(scope, 2_000), 1_000)
@@ -217,12 +228,13 @@ async def growth(database: PostgresDatabase, scope: Scope, world: World) -> dict
         with adding.of_one():
             some = entries[start : start + 50]
             await database.write(scope, lambda tx, s=some: index.add(scope, tx, MODEL, s))  # type: ignore[misc]
-    for _ in range(2):
-        with settling.of_one():
-            await database.write(scope, lambda tx: index.settle(scope, tx, MODEL))
+    with settling.of_one():
+        await database.write(scope, lambda tx: index.settle(scope, tx, MODEL))
+    # What was kept is to be found again, and no more.
+    await database.write(scope, lambda tx: index.remove(scope, tx, [each.id for each in entries]))
     return {
         "add_cpu_ms": round(adding.figures()["cpu_p50_ms"] / 50, 3),
-        "settle_cpu_ms": round(settling.figures()["cpu_p50_ms"] / SETTLED_AT_ONCE, 3),
+        "settle_cpu_ms": round(settling.figures()["cpu_p50_ms"] / 1_000, 3),
     }
 
 
@@ -254,19 +266,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", default="100000,1000000")
     parser.add_argument("--queries", type=int, default=100)
+    parser.add_argument(
+        "--keep", type=Path, help="keep the server's data here, and go on with what is there"
+    )
     parser.add_argument("--out", type=Path, default=Path("bench/results/server_vectors.json"))
     given = parser.parse_args()
     report: dict[str, Any] = json.loads(given.out.read_text()) if given.out.exists() else {}
     report |= facts()
     world = World()
-    with postgres() as server:
+    with postgres(given.keep) as server:
         for size in sorted(int(size) for size in given.sizes.split(",")):
-            urls = server.database()
-            result = fill(urls, world, size)
-            print(size, "vectors", result, flush=True)
-            result |= asyncio.run(measure(urls, world, size, given.queries))
+            with filled(server, size, partial(fill, world, size), given.keep) as (
+                urls,
+                result,
+            ):
+                print(size, "vectors", result, flush=True)
+                result |= asyncio.run(measure(urls, world, size, given.queries))
             report[str(size)] = result | machine()
-            server.drop(urls)
             given.out.write_text(json.dumps(report, indent=1) + "\n")
 
 

@@ -1,7 +1,4 @@
-"""Many vectors on PostgreSQL: a graph is walked, and what is found is what comparing all of them would find.
-
-The graph of these tests is of eight dimensions, which makes it cheap; its makers are those of all the others.
-"""
+"""Many vectors on PostgreSQL: cells are looked into, and what is found is what comparing all of them would find."""
 
 from __future__ import annotations
 
@@ -13,7 +10,13 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from claude_mem.adapters.postgres.vectors import EXACT, SETTLED_AT_ONCE, PostgresVectorIndex
+from claude_mem.adapters.postgres.vectors import (
+    CELL,
+    EXACT,
+    LARGE_CELL,
+    SETTLED_AT_ONCE,
+    PostgresVectorIndex,
+)
 from claude_mem.kernel.scope import Scope, local_scope
 from claude_mem.ports.vectors import VectorEntry, VectorModel, pack
 from servers import RUNTIME, PostgresServer, Urls
@@ -25,14 +28,8 @@ P, Q = "00000000-0000-7000-8000-0000000000a1", "00000000-0000-7000-8000-00000000
 COUNT = EXACT + 2_000
 SMALLS = 400
 _AS_TENANT = "SELECT set_config('app.current_enterprise_id', %s, true)"
-_GRAPH = (
-    "CREATE INDEX ix_vector_graph_8_{0} ON vector_index USING hnsw ((vector::halfvec(8)) halfvec_ip_ops)"
-    " WHERE dimension = 8 AND lane = {0}"
-)
-_WALKS = (
-    "SELECT sum(pg_stat_get_xact_numscans(oid)) FROM pg_class"
-    " WHERE relkind = 'i' AND starts_with(relname, 'ix_vector_graph_8')"
-)
+_LOOKS = "SELECT pg_stat_get_xact_numscans('ix_vector_cell'::regclass)"
+_UNSETTLED = 1_700
 
 
 class Tenant:
@@ -41,13 +38,13 @@ class Tenant:
     def __init__(self, engine: sa.Engine, scope: Scope) -> None:
         self._engine, self._scope = engine, scope
         self.index = PostgresVectorIndex()
-        self.walks = 0
+        self.looks = 0
 
     def run(self, work: Any) -> Any:
         with self._engine.begin() as connection:
             connection.exec_driver_sql(_AS_TENANT, (self._scope.enterprise_id,))
             found = work(connection)
-            self.walks = int(connection.exec_driver_sql(_WALKS).scalar_one())
+            self.looks = int(connection.exec_driver_sql(_LOOKS).scalar_one())
             return found
 
     def nearest(
@@ -83,11 +80,17 @@ class Tenant:
     def settle(self) -> bool:
         return bool(self.run(lambda tx: self.index.settle(self._scope, tx, MODEL)))
 
-    def lane(self) -> tuple[int, int] | None:
-        row = self.run(
-            lambda tx: tx.exec_driver_sql("SELECT lane, settled FROM vector_lanes").first()
+    def sizes(self) -> list[int]:
+        """Of the cells, those that are empty included."""
+        sql = (
+            "SELECT count(v.id) FROM vector_cells AS c LEFT JOIN vector_index AS v USING (cell) GROUP BY cell"
+            " ORDER BY cell"
         )
-        return row if row is None else tuple(row)
+        return list(self.run(lambda tx: tx.exec_driver_sql(sql).scalars().all()))
+
+    def unsettled(self) -> int:
+        sql = "SELECT count(*) FROM vector_index WHERE cell IS NULL"
+        return int(self.run(lambda tx: tx.exec_driver_sql(sql).scalar_one()))
 
 
 def fill(postgres: PostgresServer, urls: Urls, scope: Scope, count: int) -> None:
@@ -112,30 +115,25 @@ def copy(postgres: PostgresServer, urls: Urls, name: str) -> Urls:
 
 @pytest.fixture(scope="module")
 def filled(postgres: PostgresServer) -> Iterator[Urls]:
-    """Two tenants, one of whom has more vectors than are compared one by one; none is in a graph."""
+    """Two tenants, one of whom has more vectors than are compared one by one; none is in a cell."""
     urls = postgres.database()
     fill(postgres, urls, LARGE, COUNT)
     fill(postgres, urls, SMALL, SMALLS)
-    for lane in (0, 1):
-        postgres.execute(_GRAPH.format(lane), urls.name)
     postgres.execute("ANALYZE", urls.name)
     yield urls
     postgres.drop(urls)
 
 
 @pytest.fixture(scope="module")
-def walked(postgres: PostgresServer, filled: Urls) -> Iterator[Urls]:
-    """The same after the large one has settled, but for its last 1,700."""
-    urls = copy(postgres, filled, "cm_walked")
-    large = f"enterprise_id = '{LARGE.enterprise_id}'"
-    postgres.execute("DROP INDEX ix_vector_graph_8_0", urls.name)  # made at once, it takes a tenth
-    postgres.execute(
-        f"UPDATE vector_index SET lane = 0 WHERE {large} AND id IN"
-        f" (SELECT id FROM vector_index WHERE {large} LIMIT {EXACT + 300});"
-        f" INSERT INTO vector_lanes VALUES ('{LARGE.enterprise_id}', 'm', 8, 0, {EXACT + 300})",
-        urls.name,
-    )
-    postgres.execute(_GRAPH.format(0), urls.name)
+def settled(postgres: PostgresServer, filled: Urls) -> Iterator[Urls]:
+    """The same after the large one has settled, but for 1,700."""
+    urls = copy(postgres, filled, "cm_settled")
+    engine = sa.create_engine(urls.runtime, poolclass=sa.NullPool)
+    large = Tenant(engine, LARGE)
+    while large.settle():
+        pass
+    some = f"SELECT id FROM vector_index WHERE cell IS NOT NULL LIMIT {_UNSETTLED}"
+    postgres.execute(f"UPDATE vector_index SET cell = NULL WHERE id IN ({some})", urls.name)
     yield urls
     postgres.drop(urls)
 
@@ -146,8 +144,8 @@ def before(postgres: PostgresServer, filled: Urls) -> Iterator[tuple[Tenant, Ten
 
 
 @pytest.fixture
-def after(postgres: PostgresServer, walked: Urls) -> Iterator[tuple[Tenant, Tenant]]:
-    yield from tenants(postgres, walked)
+def after(postgres: PostgresServer, settled: Urls) -> Iterator[tuple[Tenant, Tenant]]:
+    yield from tenants(postgres, settled)
 
 
 def tenants(postgres: PostgresServer, urls: Urls) -> Iterator[tuple[Tenant, Tenant]]:
@@ -159,51 +157,52 @@ def tenants(postgres: PostgresServer, urls: Urls) -> Iterator[tuple[Tenant, Tena
     postgres.drop(own)
 
 
-def test_who_has_few_is_never_put_into_a_graph(before: tuple[Tenant, Tenant]) -> None:
+def test_who_has_few_has_no_cells(before: tuple[Tenant, Tenant]) -> None:
     _, small = before
     assert small.settle() is False
-    assert small.lane() is None
+    assert small.sizes() == []
     assert small.recall() == 1
     assert small.recall([Q], limit=100) == 1
-    assert small.walks == 0
+    assert small.looks == 0
 
 
-def test_who_has_many_is_given_a_lane_and_moves_there_step_by_step(
+def test_who_has_many_is_given_cells_and_moves_there_step_by_step(
     before: tuple[Tenant, Tenant],
 ) -> None:
-    large, _ = before
+    large, small = before
     assert large.recall() == 1, "before"
     assert large.settle() is True
-    assert large.lane() == (0, 0)
+    assert large.sizes() == [0] * (COUNT // CELL)
+    assert large.recall() == 1, "what is in none is compared"
     assert large.settle() is True
-    assert large.lane() == (0, SETTLED_AT_ONCE)
-    assert large.recall() == 1, "so few in the graph are not worth a walk"
-    assert large.walks == 0
+    assert sum(large.sizes()) == SETTLED_AT_ONCE
+    assert large.recall() >= 0.98
+    assert small.sizes() == []
 
 
 def test_settling_comes_to_an_end(after: tuple[Tenant, Tenant]) -> None:
     large, _ = after
-    steps = 1
-    while large.settle():
-        steps += 1
-    assert steps == (COUNT - EXACT - 300) // SETTLED_AT_ONCE + 1
-    assert large.lane() == (0, COUNT)
+    assert large.unsettled() == _UNSETTLED
+    assert [large.settle(), large.settle(), large.settle()] == [True, False, False]
+    assert large.unsettled() == 0
+    assert sum(large.sizes()) == COUNT
     assert large.recall() >= 0.98
 
 
-def test_a_graph_finds_what_comparing_finds(after: tuple[Tenant, Tenant]) -> None:
-    """With 1,700 of its vectors not in it yet."""
+def test_cells_find_what_comparing_finds(after: tuple[Tenant, Tenant]) -> None:
+    """With 1,700 in none."""
     large, _ = after
     assert large.recall() >= 0.98
     assert large.recall(limit=100) >= 0.98
     assert large.recall([P, Q]) >= 0.98
-    assert large.walks > 0
+    assert large.looks > 0
+    assert len(large.nearest([1.0] * 8, limit=1_000)) == 1_000
 
 
 def test_a_project_with_few_is_compared(after: tuple[Tenant, Tenant]) -> None:
     large, _ = after
     assert large.recall([Q]) == 1
-    assert large.walks == 0
+    assert large.looks == 0
 
 
 def test_what_is_new_and_what_is_gone(after: tuple[Tenant, Tenant]) -> None:
@@ -212,40 +211,48 @@ def test_what_is_new_and_what_is_gone(after: tuple[Tenant, Tenant]) -> None:
     entry = VectorEntry(str(UUID(int=7)), P, pack(query))
     large.run(lambda tx: large.index.add(LARGE, tx, MODEL, [entry]))
     assert entry.id in large.nearest(query, limit=1)
-    assert large.walks > 0
+    assert large.looks > 0
     best = set(large.nearest(query, limit=50))
     large.run(lambda tx: large.index.remove(LARGE, tx, sorted(best)))
     assert not set(large.nearest(query, limit=50)) & best
-    lane = large.lane()
-    assert lane is not None
-    assert EXACT + 250 < lane[1] < EXACT + 300, "those that were in the graph are counted off"
 
 
-def test_a_graph_that_is_shared_loses_nobody(
-    postgres: PostgresServer, after: tuple[Tenant, Tenant]
-) -> None:
-    """The smaller one's part of it is a fiftieth; it is walked all the same, for it says that it has many."""
-    large, small = after
-    postgres.execute(
-        f"UPDATE vector_index SET lane = 0 WHERE enterprise_id = '{SMALL.enterprise_id}';"
-        f" INSERT INTO vector_lanes VALUES ('{SMALL.enterprise_id}', 'm', 8, 0, {EXACT + 1})",
-        "cm_own",
-    )
-    assert small.recall() >= 0.98
-    assert small.walks > 0
-    whole = small.nearest([1.0] * 8, limit=SMALLS)
-    assert len(whole) == SMALLS, "a walk that ends early is not the end"
+def test_cells_that_grow_are_parted(after: tuple[Tenant, Tenant]) -> None:
+    """Those of one spot, and equal ones, which no centre tells apart."""
+    large, _ = after
+    noise = random.Random(3)
+    spots = [[1.0 + noise.gauss(0, 0.01) for _ in range(8)] for _ in range(1_500)]
+    spots += [[1.0, -1.0] * 4] * 700
+    entries = [VectorEntry(str(UUID(int=n + 1)), P, pack(spot)) for n, spot in enumerate(spots)]
+    large.run(lambda tx: large.index.add(LARGE, tx, MODEL, entries))
+    while large.settle():
+        pass
+    sizes = large.sizes()
+    assert sum(sizes) == COUNT + len(entries)
+    assert max(sizes) <= LARGE_CELL
+    assert len(sizes) > COUNT // CELL
     assert large.recall() >= 0.98
+    assert set(large.nearest(spots[-1], limit=700)) == {each.id for each in entries[1_500:]}
 
 
-def test_the_next_one_takes_the_emptiest_lane(
+def test_when_most_is_gone_more_cells_are_looked_into(
     postgres: PostgresServer, after: tuple[Tenant, Tenant]
 ) -> None:
-    lane = "SELECT vector_lane(8::smallint)"
-    assert postgres.execute(lane, "cm_own") == [(1,)]
-    assert postgres.execute("SELECT vector_lane(9::smallint)", "cm_own") == [(None,)]
-    assert postgres.execute("SELECT vector_lane(384::smallint)", "cm_own") == [(0,)]
-    postgres.execute(
-        f"INSERT INTO vector_lanes VALUES ('{SMALL.enterprise_id}', 'm', 8, 1, 900000)", "cm_own"
-    )
-    assert postgres.execute(lane, "cm_own") == [(0,)]
+    """Cells of a few each: as many as hold enough, in the end all of them."""
+    large, _ = after
+    postgres.execute("DELETE FROM vector_index WHERE get_byte(uuid_send(id), 0) > 12", "cm_own")
+    assert large.recall() == 1
+    assert large.looks > 0
+
+
+def test_one_at_a_time_settles(after: tuple[Tenant, Tenant]) -> None:
+    """Of the same tenant and model; the other goes away and waits for nobody."""
+    large, small = after
+
+    def meanwhile(_: Any) -> bool:
+        return large.settle() or small.settle()
+
+    def both(tx: Any) -> tuple[bool, bool]:
+        return large.index.settle(LARGE, tx, MODEL), meanwhile(tx)
+
+    assert large.run(both) == (True, False)

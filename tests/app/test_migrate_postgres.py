@@ -6,7 +6,7 @@ import importlib
 import itertools
 import pkgutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -407,8 +407,41 @@ def test_without_pgvector_all_but_vector_search_is_made_and_the_way_to_it_is_sai
     found = look(bare.owner, RUNTIME)
     assert (found.no_vectors, "40_vectors.sql" in found.scripts) == ("", True)
     assert upgrade(bare.owner, RUNTIME) is False
-    assert {"vector_index", "vector_lanes"} <= tables(postgres, bare)
+    assert {"vector_index", "vector_cells"} <= tables(postgres, bare)
     postgres.drop(bare)
+
+
+def test_graphs_of_before_go_and_what_was_in_them_is_found(
+    postgres: PostgresServer, postgres_urls: Urls
+) -> None:
+    """As the tables were when tenants shared graphs; an upgrade that runs again finds nothing to do."""
+    model, vector, index = VectorModel("m", 3), pack((1, 2, 3)), PostgresVectorIndex()
+
+    def within(work: Callable[[Connection], Any]) -> Any:
+        with connected(postgres_urls.runtime) as connection:
+            connection.exec_driver_sql(
+                f"SELECT set_config('app.current_enterprise_id', '{A}', true)"
+            )
+            return work(connection)
+
+    within(lambda tx: index.add(TENANT, tx, model, [VectorEntry(ID, None, vector)]))
+    postgres.execute(
+        "ALTER TABLE vector_index DROP COLUMN cell, ADD COLUMN lane smallint; DROP TABLE vector_cells;"
+        "CREATE TABLE vector_lanes (enterprise_id uuid NOT NULL, lane smallint);"
+        "CREATE INDEX ix_vector_graph_3_0 ON vector_index USING hnsw ((vector::halfvec(3)) halfvec_ip_ops)"
+        " WHERE lane = 0;"
+        "UPDATE vector_index SET lane = 0;"
+        "CREATE FUNCTION vector_lane(smallint) RETURNS smallint LANGUAGE sql AS 'SELECT 1::smallint';"
+        f"ALTER TABLE vector_lanes OWNER TO {OWNER}; ALTER FUNCTION vector_lane OWNER TO {definer_of(OWNER)}",
+        postgres_urls.name,
+    )
+    for _ in range(2):
+        upgrade(postgres_urls.owner, RUNTIME)
+        assert "vector_lanes" not in tables(postgres, postgres_urls)
+        left = "SELECT to_regproc('vector_lane'), to_regclass('ix_vector_graph_3_0')"
+        assert postgres.execute(left, postgres_urls.name) == [(None, None)]
+        found = within(lambda tx: index.nearest(TENANT, tx, model, vector, None, 5))
+        assert [each.id for each in found] == [ID]
 
 
 @pytest.mark.parametrize("is_open", [False, True])

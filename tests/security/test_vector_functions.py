@@ -32,12 +32,7 @@ def name(number: int) -> str:
 
 @pytest.fixture
 def runtime(postgres: PostgresServer, postgres_urls: Urls) -> Iterator[sa.Connection]:
-    """The runtime role's raw connection; both tenants have vectors, of the same and of other ids, some in one graph."""
-    postgres.execute(
-        "CREATE INDEX ix_vector_graph_4_0 ON vector_index USING hnsw ((vector::halfvec(4)) halfvec_ip_ops)"
-        " WHERE dimension = 4 AND lane = 0",
-        postgres_urls.name,
-    )
+    """The runtime role's raw connection; both tenants have vectors, of the same and of other ids."""
     index = PostgresVectorIndex()
     engine = sa.create_engine(postgres_urls.runtime, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
@@ -70,18 +65,19 @@ def _found(
     return [UUID(row[0]).int for row in rows]
 
 
-@pytest.fixture(params=[False, True], ids=["compared", "in a graph"])
+@pytest.fixture(params=[False, True], ids=["compared", "in cells"])
 def settled(
     request: pytest.FixtureRequest,
     postgres: PostgresServer,
     postgres_urls: Urls,
     runtime: sa.Connection,
 ) -> sa.Connection:
-    """The same, as it is, and with both tenants in one graph that says it is large enough to be walked."""
+    """The same, as it is, and with both tenants' vectors in cells of the same number and centre."""
     if request.param:
-        postgres.execute("UPDATE vector_index SET lane = 0", postgres_urls.name)
+        postgres.execute("UPDATE vector_index SET cell = 0", postgres_urls.name)
         postgres.execute(
-            "INSERT INTO vector_lanes SELECT DISTINCT enterprise_id, model, dimension, 0, 30000 FROM vector_index",
+            "INSERT INTO vector_cells SELECT DISTINCT enterprise_id, model, dimension, 0,"
+            " '[0,0,1,0]'::halfvec FROM vector_index",
             postgres_urls.name,
         )
     return runtime
@@ -95,7 +91,7 @@ def test_without_a_tenant_of_ones_own_there_is_nothing(
         _as(settled, enterprise)
     for projects in (None, [OUR_PROJECT, THEIR_PROJECT]):
         assert _found(settled, SECRET, projects) == []
-    for table in ("vector_index", "vector_lanes"):
+    for table in ("vector_index", "vector_cells"):
         assert settled.exec_driver_sql(f"SELECT * FROM {table}").all() == []
 
 
@@ -184,18 +180,15 @@ def test_settings_of_the_session_let_nobody_past(settled: sa.Connection) -> None
     _as(settled, OURS.enterprise_id)
     for setting in (
         "row_security = off",
-        "hnsw.iterative_scan = off",
-        "hnsw.ef_search = 1",
-        "hnsw.max_scan_tuples = 1",
         "enable_indexscan = off",
+        "enable_bitmapscan = off",
+        "work_mem = '64kB'",
         "enable_seqscan = on",
         "plan_cache_mode = force_custom_plan",
     ):
         settled.exec_driver_sql(f"SET {setting}")
         assert _found(settled, SECRET) == [1, 2], setting
-    assert settled.exec_driver_sql("SHOW hnsw.ef_search").scalar() == "1", (
-        "the session's is its own"
-    )
+    assert settled.exec_driver_sql("SHOW work_mem").scalar() == "64kB", "the session's is its own"
 
 
 def test_the_tables_are_guarded_and_the_functions_are_held_short(
@@ -206,9 +199,8 @@ def test_the_tables_are_guarded_and_the_functions_are_held_short(
     for sql in (
         f"INSERT INTO vector_index VALUES ('{theirs}', '{name(9)}', NULL, 'm', 1, NULL, '[1]')",
         f"UPDATE vector_index SET enterprise_id = '{theirs}'",
-        f"INSERT INTO vector_lanes VALUES ('{theirs}', 'x', 4, 0, 1)",
+        f"INSERT INTO vector_cells VALUES ('{theirs}', 'x', 1, 0, '[1]')",
         "ALTER FUNCTION vector_nearest STABLE",
-        "ALTER FUNCTION vector_lane STABLE",
         "TRUNCATE vector_index",
         "REINDEX TABLE vector_index",
     ):
@@ -222,19 +214,10 @@ def test_the_tables_are_guarded_and_the_functions_are_held_short(
         " WHERE p.proname LIKE 'vector\\_%' AND p.prosecdef ORDER BY 1",
         postgres_urls.name,
     )
-    assert functions == [
-        (each, False, False, True, False) for each in ("vector_lane", "vector_nearest")
-    ]
+    assert functions == [("vector_nearest", False, False, True, False)]
     rights = postgres.execute(
         "SELECT DISTINCT privilege_type FROM information_schema.column_privileges"
-        " WHERE table_name IN ('vector_index', 'vector_lanes') AND grantee LIKE '%\\_definer'",
+        " WHERE table_name IN ('vector_index', 'vector_cells') AND grantee LIKE '%\\_definer'",
         postgres_urls.name,
     )
     assert rights == [("SELECT",)]
-
-
-def test_a_lane_is_all_that_is_told_of_others(settled: sa.Connection) -> None:
-    _as(settled, OURS.enterprise_id)
-    for dimension in (384, 1536, 4, 5, -1, 0):
-        lane = settled.exec_driver_sql("SELECT vector_lane(%s::smallint)", (dimension,)).scalar()
-        assert lane is None or lane in range(8)

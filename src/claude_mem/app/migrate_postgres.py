@@ -32,7 +32,7 @@ TENANTLESS = frozenset(
     {"alembic_version", "schema_info"}
 )  # what everybody may read and only the owner writes
 VECTORS = "vectors"  # the placeholder of the schema that pgvector is in
-MINIMUM_VECTORS = (0, 8)  # searches that go on until enough is found
+MINIMUM_VECTORS = (0, 8)  # the oldest that this was tried with
 _PLACEHOLDER = re.compile(r':"(\w+)"')
 
 _ROLES = """

@@ -1,41 +1,46 @@
--- The vector index: one row a vector, the graphs of those who have many, and the function that searches both. All of
--- it needs pgvector; where that is not installed, this file is passed over and there is no vector search.
+-- The vector index: one row a vector, the cells of those who have many, and the function that searches both. All of it
+-- needs pgvector; where that is not installed, this file is passed over and there is no vector search.
 --
 -- Vectors have length 1 and 16 bits a number: half the room of 32, as fast, and what is nearest stays so. They lie beside
--- the other columns, not elsewhere: comparing them all is what most searches do.
-SELECT '[1]':::"vectors".halfvec;  -- loads the library: from then on the session knows its settings
-
+-- the other columns, not elsewhere: comparing them is what searches do.
 CREATE TABLE IF NOT EXISTS public.vector_index (
   enterprise_id uuid NOT NULL,
   id uuid NOT NULL,
   project_id uuid,
   model text COLLATE "C" NOT NULL,
   dimension smallint NOT NULL,
-  lane smallint,
+  cell integer,
   vector :"vectors".halfvec NOT NULL CHECK (:"vectors".vector_dims(vector) = dimension),
   PRIMARY KEY (enterprise_id, id)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05);
 
--- Who has so many vectors of a model that they are put into a graph, how many are in it, and which it is: its lane. A
--- graph that others share has to be searched the deeper the smaller one's part of it is, so there are eight, and whoever
--- comes takes the emptiest.
-CREATE TABLE IF NOT EXISTS public.vector_lanes (
+-- Who has many vectors of a model has them in cells of about a hundred and fifty, each vector in that whose centre is
+-- nearest to it. A question looks into the cells whose centres are nearest.
+CREATE TABLE IF NOT EXISTS public.vector_cells (
   enterprise_id uuid NOT NULL,
   model text COLLATE "C" NOT NULL,
   dimension smallint NOT NULL,
-  lane smallint NOT NULL CHECK (lane BETWEEN 0 AND 7),
-  settled bigint NOT NULL CHECK (settled >= 0),
-  PRIMARY KEY (enterprise_id, model, dimension)
-);
+  cell integer NOT NULL,
+  centre :"vectors".halfvec NOT NULL CHECK (:"vectors".vector_dims(centre) = dimension),
+  PRIMARY KEY (enterprise_id, model, dimension, cell)
+) WITH (autovacuum_vacuum_scale_factor = 0.02);
 
 DO $$
 DECLARE
   owned text;
-  size integer;
-  lane integer;
+  flat record;
 BEGIN
-  -- Once: each of these locks its table. Afterwards they are looked after with all the others.
-  FOREACH owned IN ARRAY ARRAY['vector_index', 'vector_lanes'] LOOP
+  -- Each of these once, for it locks its table. Afterwards they are looked after with all the others.
+  --
+  -- Before there were cells there were graphs, which tenants shared. They go with the column that said what was in which;
+  -- that is compared one by one until it is in cells.
+  IF EXISTS (SELECT FROM pg_attribute
+             WHERE attrelid = 'public.vector_index'::regclass AND attname = 'lane' AND NOT attisdropped) THEN
+    ALTER TABLE public.vector_index DROP COLUMN lane, ADD COLUMN cell integer;
+    DROP FUNCTION public.vector_lane(smallint);
+    DROP TABLE public.vector_lanes;
+  END IF;
+  FOREACH owned IN ARRAY ARRAY['vector_index', 'vector_cells'] LOOP
     IF NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = ('public.' || owned)::regclass) THEN
       EXECUTE format('ALTER TABLE public.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', owned);
       EXECUTE format('CREATE POLICY tenant ON public.%I'
@@ -43,104 +48,105 @@ BEGIN
         ' WITH CHECK (enterprise_id = NULLIF(current_setting(''app.current_enterprise_id'', true), '''')::uuid)', owned);
     END IF;
   END LOOP;
-  IF (SELECT attstorage <> 'p' FROM pg_attribute
-      WHERE attrelid = 'public.vector_index'::regclass AND attname = 'vector') THEN
-    ALTER TABLE public.vector_index ALTER COLUMN vector SET STORAGE PLAIN, ALTER COLUMN vector SET STATISTICS 0;
-  END IF;
+  FOR flat IN
+    SELECT a.attrelid::regclass AS name, a.attname FROM pg_attribute AS a
+    WHERE a.attstorage <> 'p' AND (a.attrelid, a.attname) IN (
+      ('public.vector_index'::regclass, 'vector'), ('public.vector_cells'::regclass, 'centre'))
+  LOOP
+    EXECUTE format(
+      'ALTER TABLE %1$s ALTER COLUMN %2$I SET STORAGE PLAIN, ALTER COLUMN %2$I SET STATISTICS 0', flat.name, flat.attname);
+  END LOOP;
   IF to_regclass('public.ix_vector_scope') IS NULL THEN
     CREATE INDEX ix_vector_scope ON public.vector_index (enterprise_id, model, dimension, project_id);
   END IF;
-  IF to_regclass('public.ix_vector_fresh') IS NULL THEN
-    CREATE INDEX ix_vector_fresh ON public.vector_index (enterprise_id, model, dimension) WHERE lane IS NULL;
+  IF to_regclass('public.ix_vector_new') IS NULL THEN
+    CREATE INDEX ix_vector_new ON public.vector_index (enterprise_id, model, dimension) WHERE cell IS NULL;
   END IF;
-  -- What models commonly have; of another dimension every search compares all of its tenant's vectors.
-  FOREACH size IN ARRAY ARRAY[384, 512, 768, 1024, 1536] LOOP
-    FOR lane IN 0..7 LOOP
-      IF to_regclass(format('public.ix_vector_graph_%s_%s', size, lane)) IS NULL THEN
-        EXECUTE format(
-          'CREATE INDEX ix_vector_graph_%1$s_%2$s ON public.vector_index USING hnsw'
-          ' ((vector:::"vectors".halfvec(%1$s)) :"vectors".halfvec_ip_ops) WITH (m = 24, ef_construction = 128)'
-          ' WHERE dimension = %1$s AND lane = %2$s',
-          size, lane);
-      END IF;
-    END LOOP;
-  END LOOP;
+  IF to_regclass('public.ix_vector_cell') IS NULL THEN
+    CREATE INDEX ix_vector_cell ON public.vector_index (enterprise_id, model, dimension, cell)
+      INCLUDE (project_id) WHERE cell IS NOT NULL;
+  END IF;
+  -- With the vectors in it, cell by cell: rows lie where there was room, and a page for each costs ten times as much as
+  -- comparing it. What is wider does not fit; it is read from the rows.
+  IF to_regclass('public.ix_vector_near') IS NULL THEN
+    CREATE INDEX ix_vector_near ON public.vector_index (enterprise_id, model, dimension, cell)
+      INCLUDE (id, project_id, vector) WHERE cell IS NOT NULL AND dimension <= 1024;
+  END IF;
+  DROP INDEX IF EXISTS public.ix_vector_fresh;
 END
 $$;
-GRANT SELECT, INSERT, UPDATE, DELETE ON public.vector_index, public.vector_lanes TO :"runtime";
+GRANT SELECT, INSERT, UPDATE, DELETE ON public.vector_index, public.vector_cells TO :"runtime";
 
--- The lane with the fewest vectors; null where there is no graph of that dimension. It tells a number from 0 to 7, which
--- only everybody's rows say.
-CREATE OR REPLACE FUNCTION public.vector_lane(dimension smallint) RETURNS smallint
-LANGUAGE sql STABLE STRICT SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-AS $lane$
-SELECT n::smallint FROM generate_series(0, 7) AS n
-LEFT JOIN public.vector_lanes AS l ON l.lane = n AND l.dimension = vector_lane.dimension
-WHERE to_regclass(format('public.ix_vector_graph_%s_%s', vector_lane.dimension, n)) IS NOT NULL
-GROUP BY n ORDER BY coalesce(sum(l.settled), 0), n LIMIT 1
-$lane$;
-
--- Row-level security keeps a graph from being walked (its operator is not leakproof), and a graph that knows no tenant
--- loses those who have little in it. So this function passes it. The tenant is the session's setting, read here and no
--- argument; it tells ids of its own vectors and their cosines, and nothing else.
+-- Row-level security would have the tenant of every row compared again, and a plan made that knows of no cells. So this
+-- function passes it. The tenant is the session's setting, read here and no argument; it tells ids of its own vectors and
+-- their cosines, and nothing else.
 --
--- Up to 20,000 vectors of the tenant, or of the projects, are compared one by one: exact, in about 0.6 microseconds each.
--- Above that its lane's graph is walked, and what is not yet in the graph is compared.
+-- Who has no cells is compared with every vector: exact, in about 0.6 microseconds each; so are projects that have up to
+-- 20,000 together. Else as many of the nearest cells are looked into as hold 12,000 of the vectors that are asked for,
+-- and what is in no cell yet is compared too.
 CREATE OR REPLACE FUNCTION public.vector_nearest(model text, query real[], projects uuid[], most integer)
 RETURNS TABLE (id uuid, similarity real)
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_sort = off SET jit = off
-SET max_parallel_workers_per_gather = 0 SET plan_cache_mode = force_generic_plan SET work_mem = '16MB'
-SET hnsw.iterative_scan = relaxed_order SET hnsw.max_scan_tuples = 40000 SET hnsw.ef_search = 800 AS $nearest$
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
+SET max_parallel_workers_per_gather = 0 SET plan_cache_mode = force_generic_plan SET work_mem = '16MB' AS $nearest$
 #variable_conflict use_column
 DECLARE
   exact CONSTANT integer := 20000;
+  enough CONSTANT integer := 12000;
   tenant CONSTANT uuid := NULLIF(current_setting('app.current_enterprise_id', true), '')::uuid;
   asked CONSTANT text := model;
   wanted CONSTANT integer := least(greatest(coalesce(most, 0), 0), 1000);
   size CONSTANT smallint := coalesce(cardinality(query), 0);
   probe :"vectors".halfvec;
-  place smallint;
+  cells integer[];
+  upto integer := 90;
   inside bigint;
-  everyone bigint;
-  share float8;
-  ids uuid[];
-  distances float8[];
 BEGIN
   IF tenant IS NULL OR wanted = 0 OR size = 0 THEN RETURN; END IF;
   probe := query:::"vectors".halfvec;
-  SELECT l.lane, l.settled INTO place, inside FROM public.vector_lanes AS l
-  WHERE l.enterprise_id = tenant AND l.model = asked AND l.dimension = size;
-  IF inside > exact AND projects IS NOT NULL THEN
+  SELECT array_agg(c.cell ORDER BY c.centre OPERATOR(:"vectors".<#>) probe, c.cell) INTO cells
+  FROM public.vector_cells AS c WHERE c.enterprise_id = tenant AND c.model = asked AND c.dimension = size;
+  IF cells IS NOT NULL AND projects IS NOT NULL THEN
     SELECT count(*) INTO inside FROM (
       SELECT FROM public.vector_index AS v
       WHERE v.enterprise_id = tenant AND v.model = asked AND v.dimension = size AND v.project_id = ANY (projects)
       LIMIT exact + 1
     ) AS counted;
   END IF;
-  IF inside > exact THEN
-    SELECT sum(l.settled) INTO everyone FROM public.vector_lanes AS l WHERE l.lane = place AND l.dimension = size;
-    share := least(inside::float8 / greatest(everyone, 1), 1);
-    PERFORM set_config('hnsw.ef_search', greatest(800, least(1000, ceil(3 * wanted / share)))::integer::text, true);
-    EXECUTE format(
-      'SELECT array_agg(n.id), array_agg(n.distance) FROM ('
-      ' SELECT v.id, v.vector:::"vectors".halfvec(%1$s) OPERATOR(:"vectors".<#>) $1 AS distance'
-      ' FROM public.vector_index AS v WHERE v.dimension = %1$s AND v.lane = %2$s'
-      ' AND v.enterprise_id = $2 AND v.model = $3 AND ($4 IS NULL OR v.project_id = ANY ($4))'
-      ' ORDER BY v.vector:::"vectors".halfvec(%1$s) OPERATOR(:"vectors".<#>) $1 LIMIT $5) AS n', size, place)
-    INTO ids, distances USING probe, tenant, asked, projects, wanted;
-    -- Fewer than there are: the walk ended too early. What is right comes before what is quick.
-    IF cardinality(ids) = wanted THEN
+  IF cells IS NOT NULL AND (projects IS NULL OR inside > exact) THEN
+    LOOP
+      SELECT count(*) INTO inside FROM public.vector_index AS v
+      WHERE v.enterprise_id = tenant AND v.model = asked AND v.dimension = size AND v.cell = ANY (cells[:upto])
+        AND (projects IS NULL OR v.project_id = ANY (projects));
+      EXIT WHEN inside >= enough OR upto >= cardinality(cells);
+      -- As many more as would be enough if the next ones were like these; farther ones are mostly not emptier.
+      upto := upto + greatest(8, least(3 * upto, upto * (enough - inside) / greatest(inside, 1)));
+    END LOOP;
+    IF size <= 1024 THEN
       RETURN QUERY
         SELECT n.id, (-n.distance)::real FROM (
-          SELECT * FROM unnest(ids, distances) AS walked (id, distance)
+          SELECT v.id, v.vector OPERATOR(:"vectors".<#>) probe AS distance FROM public.vector_index AS v
+          WHERE v.enterprise_id = tenant AND v.model = asked AND v.dimension = size AND v.cell = ANY (cells[:upto])
+            AND v.dimension <= 1024  -- lets the vectors be read from their index
+            AND (projects IS NULL OR v.project_id = ANY (projects))
           UNION ALL
           SELECT v.id, v.vector OPERATOR(:"vectors".<#>) probe FROM public.vector_index AS v
-          WHERE v.enterprise_id = tenant AND v.model = asked AND v.dimension = size AND v.lane IS NULL
+          WHERE v.enterprise_id = tenant AND v.model = asked AND v.dimension = size AND v.cell IS NULL
             AND (projects IS NULL OR v.project_id = ANY (projects))
         ) AS n ORDER BY n.distance, n.id LIMIT wanted;
-      RETURN;
+    ELSE
+      RETURN QUERY
+        SELECT n.id, (-n.distance)::real FROM (
+          SELECT v.id, v.vector OPERATOR(:"vectors".<#>) probe AS distance FROM public.vector_index AS v
+          WHERE v.enterprise_id = tenant AND v.model = asked AND v.dimension = size AND v.cell = ANY (cells[:upto])
+            AND (projects IS NULL OR v.project_id = ANY (projects))
+          UNION ALL
+          SELECT v.id, v.vector OPERATOR(:"vectors".<#>) probe FROM public.vector_index AS v
+          WHERE v.enterprise_id = tenant AND v.model = asked AND v.dimension = size AND v.cell IS NULL
+            AND (projects IS NULL OR v.project_id = ANY (projects))
+        ) AS n ORDER BY n.distance, n.id LIMIT wanted;
     END IF;
+    RETURN;
   END IF;
   IF projects IS NULL THEN
     RETURN QUERY
@@ -158,13 +164,11 @@ BEGIN
 END
 $nearest$;
 
--- Their owner may read what they look at and no more. To be given a function, a role must be able to make one; for that
+-- Its owner may read what it looks at and no more. To be given a function, a role must be able to make one; for that
 -- moment only.
-REVOKE ALL ON FUNCTION public.vector_lane, public.vector_nearest FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION public.vector_lane, public.vector_nearest TO :"runtime";
-GRANT SELECT ON public.vector_index TO :"definer";
-GRANT SELECT (enterprise_id, model, dimension, lane, settled) ON public.vector_lanes TO :"definer";
+REVOKE ALL ON FUNCTION public.vector_nearest FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.vector_nearest TO :"runtime";
+GRANT SELECT ON public.vector_index, public.vector_cells TO :"definer";
 GRANT USAGE, CREATE ON SCHEMA public TO :"definer";
-ALTER FUNCTION public.vector_lane OWNER TO :"definer";
 ALTER FUNCTION public.vector_nearest OWNER TO :"definer";
 REVOKE CREATE ON SCHEMA public FROM :"definer";
