@@ -149,6 +149,32 @@ async def test_a_refusal_says_what_to_look_at_and_is_not_asked_again_at_once(
         assert len(service.asked) == 1
 
 
+async def test_no_more_is_read_than_an_answer_can_have() -> None:
+    sent = 0
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 X\r\ncontent-length: 1000000000\r\n\r\n")
+        try:
+            while sent < 200_000_000:
+                writer.write(b" " * 1_000_000)
+                await writer.drain()
+                sent += 1_000_000
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(flood, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    async with asking(url, timeout_s=20.0) as reranker:
+        with pytest.raises(Unavailable, match="answers with more than 4,000,000 bytes"):
+            await reranker.rerank("rivers", TEXTS)
+    server.close()
+    assert sent < 50_000_000  # what lies in buffers on the way is sent, too
+
+
 async def test_nobody_there_is_unavailable() -> None:
     async with serving(as_cohere) as service:
         url = service.url

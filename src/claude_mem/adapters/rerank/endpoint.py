@@ -70,13 +70,13 @@ class EndpointReranker:
             raise Unavailable(self._trouble, retry_after=1)
         sound = [_sound(text) for text in texts]
         for named in list(self._named):
-            answer = await self._asked(self._body(named, _sound(query), sound))
-            if answer.status_code == _OK:
+            status, content = await self._asked(self._body(named, _sound(query), sound))
+            if status == _OK:
                 self._named = [named]
-                return self._scores(answer.content, len(texts))
-            if answer.status_code not in _MISUNDERSTOOD:
+                return self._scores(content, len(texts))
+            if status not in _MISUNDERSTOOD:
                 break
-        raise self._refused(answer.status_code)
+        raise self._refused(status)
 
     async def close(self) -> None:
         """See the port."""
@@ -92,7 +92,8 @@ class EndpointReranker:
             body["model"] = self._endpoint.model
         return orjson.dumps(body)
 
-    async def _asked(self, body: bytes) -> httpx.Response:
+    async def _asked(self, body: bytes) -> tuple[int, bytes]:
+        """(status, content): no more is read than an answer can have."""
         import httpx  # costs start-up time, and most programs rerank nothing
 
         if self._closed:
@@ -109,7 +110,14 @@ class EndpointReranker:
         try:
             # The timeout of httpx is between bytes: an endpoint that drips would never end.
             async with asyncio.timeout(self._endpoint.timeout_s):
-                return await self._client.post(self._endpoint.address, content=body)
+                asked = self._client.stream("POST", self._endpoint.address, content=body)
+                async with asked as answer:
+                    content = bytearray()
+                    async for some in answer.aiter_bytes():
+                        content += some
+                        if len(content) > _MOST_BYTES:
+                            raise self._failed(f"answers with more than {_MOST_BYTES:,} bytes")
+                    return answer.status_code, bytes(content)
         except (TimeoutError, httpx.TimeoutException):
             raise self._failed(f"did not answer within {self._endpoint.timeout_s:g} s") from None
         except httpx.HTTPError as error:
@@ -127,7 +135,7 @@ class EndpointReranker:
     def _scores(self, content: bytes, count: int) -> list[float]:
         """By place, whatever order they came in. Raises Unavailable for an answer that is none."""
         try:
-            told: Any = orjson.loads(content) if len(content) <= _MOST_BYTES else None
+            told: Any = orjson.loads(content)
             items = told if isinstance(told, list) else told["results"]
             found = {int(it["index"]): _score(it) for it in items}
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
