@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from claude_mem.adapters.rerank.endpoint import EndpointReranker, RerankEndpoint
+from claude_mem.domains.retrieval.reranking import rerank_top
 from claude_mem.kernel.errors import Unavailable
 
 pytestmark = pytest.mark.anyio
@@ -193,6 +194,21 @@ async def test_one_that_never_answers_is_given_up() -> None:
     async with asking(url, timeout_s=0.2) as reranker:
         with pytest.raises(Unavailable, match="did not answer within"):
             await reranker.rerank("tokens", TEXTS)
+    server.close()
+
+
+async def test_one_that_searches_gave_up_is_not_waited_for_by_each_of_them() -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    async with asking(url, timeout_s=0.3) as reranker:
+        first = await rerank_top(reranker, "rivers", TEXTS, str, deadline_s=0.3)
+        assert first.degraded.startswith("the reranker took more than")
+        second = await rerank_top(reranker, "rivers", TEXTS, str, deadline_s=0.3)
+        assert second.degraded.endswith("is too slow")
     server.close()
 
 

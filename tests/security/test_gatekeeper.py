@@ -17,7 +17,7 @@ from fastapi import FastAPI
 
 from claude_mem.api import middleware
 from claude_mem.api.application import make_api, make_app
-from claude_mem.api.middleware import MAX_BODY, OPEN_PATHS
+from claude_mem.api.middleware import MAX_BODY, OPEN_PATHS, max_body
 from claude_mem.app import logs
 from claude_mem.domains.access.service import LocalTokens
 from claude_mem.kernel.errors import AuthInvalid, AuthMissing
@@ -343,6 +343,18 @@ async def test_a_body_without_a_length_is_counted(path: str, api: Api) -> None:
     status, _, body = await ask(api, path, headers, "POST", pieces)
     assert status == 413, body
     assert json.loads(body)["code"] == "VALIDATION_ERROR"
+
+
+@pytest.mark.parametrize("path", ["/search", "/search/similar", "/users", "/keys", "/memories/get"])
+async def test_a_question_is_no_larger_than_a_question(path: str, api: Api) -> None:
+    most = max_body(API + path)
+    assert most < MAX_BODY
+    headers = [bearer(api.token), (b"content-type", b"application/json")]
+    told = [*headers, (b"content-length", str(most + 1).encode())]
+    assert (await ask(api, API + path, told, "POST", [b"{}"]))[0] == 413
+    counted = [*headers, (b"transfer-encoding", b"chunked")]
+    pieces = [b" " * (1 << 18)] * (most // (1 << 18) + 1)
+    assert (await ask(api, API + path, counted, "POST", pieces))[0] == 413
 
 
 async def test_a_length_that_lies_does_not_let_more_through(api: Api) -> None:

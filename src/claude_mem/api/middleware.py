@@ -28,6 +28,18 @@ Stranger = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Authenticate = Callable[[str | None], Scope | Awaitable[Scope]]
 
 MAX_BODY = 33_554_432
+# By the beginning of a path: what holds a text that somebody or something wrote; all else is questions and names.
+# A body is taken apart on the loop, and one that is wrong in every place has an error for each.
+_MAX_TEXT, _MAX_ELSE = 8_388_608, 524_288
+_BODIES = (
+    ("/api/v1/events", MAX_BODY),
+    ("/api/v1/hooks/", MAX_BODY),
+    ("/api/v1/admin/dead-letters", MAX_BODY),
+    ("/api/v1/memories", _MAX_TEXT),
+    ("/api/v1/observations", _MAX_TEXT),
+    ("/api/v1/sessions/", _MAX_TEXT),
+    ("/mcp", _MAX_TEXT),
+)
 # A status word each; everything else needs a key.
 OPEN_PATHS = frozenset(
     {
@@ -95,10 +107,11 @@ class Gatekeeper:
 
         try:
             _check_single(scope["headers"])
-            self._check_size(headers)
+            most = max_body(scope["path"])
+            self._check_size(headers, most)
             self._check_origin(headers)
             state["caller"] = await self._caller(scope["path"], headers)
-            await self._app(scope, _bounded(receive), counted_send)
+            await self._app(scope, _bounded(receive, most), counted_send)
         except MemError as error:
             if status:
                 raise
@@ -135,10 +148,10 @@ class Gatekeeper:
         return error
 
     @staticmethod
-    def _check_size(headers: dict[bytes, bytes]) -> None:
+    def _check_size(headers: dict[bytes, bytes], most: int) -> None:
         length = headers.get(b"content-length", b"0")
-        if not length.isdigit() or len(length) > 12 or int(length) > MAX_BODY:
-            raise TooLarge(f"a body holds at most {MAX_BODY} bytes: send it in pieces")
+        if not length.isdigit() or len(length) > 12 or int(length) > most:
+            raise TooLarge(f"a body holds at most {most} bytes here: send it in pieces")
 
     def _check_origin(self, headers: dict[bytes, bytes]) -> None:
         host = _host_name(headers.get(b"host", b"").decode("latin-1"))
@@ -170,7 +183,12 @@ class Gatekeeper:
         )
 
 
-def _bounded(receive: Receive) -> Receive:
+def max_body(path: str) -> int:
+    """How many bytes the body of a request may have."""
+    return next((most for start, most in _BODIES if path.startswith(start)), _MAX_ELSE)
+
+
+def _bounded(receive: Receive, most: int) -> Receive:
     """Counts a body that came without a length."""
     seen = 0
 
@@ -178,8 +196,8 @@ def _bounded(receive: Receive) -> Receive:
         nonlocal seen
         message = await receive()
         seen += len(message.get("body", b""))
-        if seen > MAX_BODY:
-            raise TooLarge(f"a body holds at most {MAX_BODY} bytes: send it in pieces")
+        if seen > most:
+            raise TooLarge(f"a body holds at most {most} bytes here: send it in pieces")
         return message
 
     return bounded

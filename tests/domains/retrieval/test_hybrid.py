@@ -168,6 +168,21 @@ async def test_where_a_filter_leaves_few_of_the_nearest_more_are_looked_at(store
     ]
 
 
+async def test_meaning_is_looked_for_under_every_filter(store: Store) -> None:
+    await store.tell("a vehicle of long ago with many other words said beside it")
+    until = to_iso(now_ms() - DAY_MS + store.told * 1000 + 500)
+    given = {"file_path": "/one/engine.py", "old_string": "x", "new_string": "vehicle wheels turn"}
+    await store.call("Edit", given)
+    await store.tell(*[f"car number {number}" for number in range(250)])
+    await store.embed()
+    for filters in ({"until": until}, {"file": "engine.py"}, {"tool": "Edit"}):
+        for path in ("", "/semantic"):
+            found = await store.ask(path, q="automobile", **filters)
+            assert len(found["results"]) == 1, (filters, path)
+    assert await store.texts("automobile -wheels", file="engine.py") == []
+    assert await store.texts('automobile "number 7"') == ["car number 7"]
+
+
 async def test_the_words_are_looked_up_while_the_vector_is_made(store: Store) -> None:
     await store.tell("the automobile is red", "a car")
     await store.embed()
@@ -445,6 +460,8 @@ async def test_a_reranker_has_the_last_word_or_none(tmp_path: Path) -> None:
             secret = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
             await store.ask(q=f"car {secret}")
             assert secret not in reranker.asked[-1]
+            pages = [await store.texts("car", limit=2, offset=at) for at in (0, 2)]
+            assert [*pages[0], *pages[1]] == turned
             reranker.away = True
             found = await store.ask(q="car")
             own = [it["content_preview"] for it in found["results"]]

@@ -6,7 +6,8 @@ from datetime import date
 
 import pytest
 
-from claude_mem.domains.retrieval.labels import YEARS, of_times
+from claude_mem.domains.retrieval.labels import YEARS, of_filters, of_times
+from claude_mem.domains.retrieval.model import Filters
 from claude_mem.domains.retrieval.when import Period, Yearly
 
 TODAY = date(2026, 11, 29)
@@ -15,6 +16,14 @@ TODAY = date(2026, 11, 29)
 def test_a_day_has_its_neighbours_beside_it_for_labels_are_of_utc() -> None:
     day = date(2026, 3, 3)
     assert of_times([Period(day, day)], TODAY) == ("d.20260302", "d.20260303", "d.20260304")
+
+
+@pytest.mark.parametrize("since", [None, -62_135_596_800_000, 0, 253_402_300_799_999])
+@pytest.mark.parametrize("until", [None, -62_135_596_800_000, 0, 253_402_300_799_999])
+@pytest.mark.parametrize("now", [-62_135_596_800_000, 0, 253_402_300_799_999])
+def test_no_span_has_thousands_of_labels(since: int | None, until: int | None, now: int) -> None:
+    groups = of_filters(Filters(since=since, until=until), now)
+    assert sum(map(len, groups)) < 320
 
 
 def test_a_month_is_one_label_with_a_day_at_each_end() -> None:

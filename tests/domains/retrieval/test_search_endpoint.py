@@ -209,6 +209,35 @@ async def test_any_text_is_answered(database: SqliteDatabase, text: str) -> None
     assert answer.json()["results"] == []
 
 
+@pytest.mark.parametrize("facets", ["ab," * 30_000, ["ab"] * 30_000, ["ab," * 300]])
+async def test_of_too_many_facets_there_is_one_error(
+    database: SqliteDatabase, facets: str | list[str]
+) -> None:
+    async with _client(database, SCOPE) as client:
+        answer = await client.post("/search", json={"q": "token", "facets": facets})
+    assert answer.status_code == 400
+    assert [it["field"] for it in answer.json()["details"]] == ["facets"]
+
+
+@pytest.mark.parametrize(
+    "moments",
+    [
+        {"until": "9999-12-31"},
+        {"since": "1970-01-01", "until": "9999-12-31"},
+        {"since": "1970-01-02", "now": "9999-12-31"},
+        {"since": "9999-12-31", "now": "1970-01-01"},
+    ],
+)
+async def test_the_first_and_the_last_moment_there_are(
+    database: SqliteDatabase, moments: dict[str, str]
+) -> None:
+    async with _client(database, SCOPE) as client:
+        for fusion in ("score", "lexical"):
+            asked = {"q": "token", "fusion": fusion, **moments}
+            answer = await client.get("/search", params=asked)
+            assert answer.status_code == 200, answer.text
+
+
 @pytest.mark.parametrize(
     "parameters",
     [

@@ -9,12 +9,13 @@ from __future__ import annotations
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from claude_mem.kernel.errors import MemError, StoreFull, Unavailable
+from claude_mem.kernel.errors import Invalid, MemError, StoreFull, Unavailable
 
 _COLLISIONS = {"40001", "40P01"}  # serialization failure, deadlock: nothing of it stayed
 _TWICE = "23505"  # a unique key; where another transaction was faster its row is seen the next time
 _STALE_PLAN = "0A000"  # a prepared statement from before an upgrade changed its table
 _FULL = {"53100", "58030"}  # disk full, I/O error
+_TOO_MUCH = "54"  # the class of limits that a statement goes beyond
 _TOO_LONG = {"55P03", "57014"}  # lock not available, cancelled by a time limit
 _GONE_CLASSES = (
     "08",
@@ -65,6 +66,8 @@ def translate(error: BaseException) -> BaseException:
         )
     if state != _TWICE and is_collision(error):
         return Unavailable("the database is busy: the same rows are being changed", retry_after=1)
+    if state is not None and state.startswith(_TOO_MUCH):
+        return Invalid("this asks for more at once than the database can do: ask for less")
     if state in _TOO_LONG:
         return Unavailable("the database took too long", retry_after=5)
     if is_gone(error):

@@ -25,6 +25,7 @@ _CONNECT_S: Final = 2.0
 _RESTS_S: Final = (
     10.0  # not asked for so long after it failed, so that not every search waits for it
 )
+_PATIENCE: Final = 0.8  # of its time, after which one that is waited for no longer counts as slow
 _MOST_BYTES: Final = 4_000_000
 _OK: Final = 200
 # What the texts are called: by Cohere, Jina and those like them, and by Text Embeddings Inference. The one that an
@@ -107,6 +108,7 @@ class EndpointReranker:
                     **({"Authorization": f"Bearer {key}"} if key else {}),
                 },
             )
+        started = time.monotonic()
         try:
             # The timeout of httpx is between bytes: an endpoint that drips would never end.
             async with asyncio.timeout(self._endpoint.timeout_s):
@@ -118,6 +120,11 @@ class EndpointReranker:
                         if len(content) > _MOST_BYTES:
                             raise self._failed(f"answers with more than {_MOST_BYTES:,} bytes")
                     return answer.status_code, bytes(content)
+        except asyncio.CancelledError:
+            # Who asked has a limit of their own: one that reached it would be waited for by the next search, too.
+            if time.monotonic() - started >= _PATIENCE * self._endpoint.timeout_s:
+                self._failed("is too slow")
+            raise
         except (TimeoutError, httpx.TimeoutException):
             raise self._failed(f"did not answer within {self._endpoint.timeout_s:g} s") from None
         except httpx.HTTPError as error:

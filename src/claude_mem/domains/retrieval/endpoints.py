@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -67,7 +66,7 @@ async def _answer(request: Request, scope: Scope, asked: SearchParameters) -> Se
     service: SearchService = request.app.state.search
     query = query_of(asked)
     found = await service.search(scope, query, moment_of(asked))
-    told = await _facets(request, scope, query, asked.facets)
+    told = await _facets(request, scope, query, asked)
     answer = response_of(asked, found, started)
     if told is None:
         return answer
@@ -83,17 +82,18 @@ def response_of(asked: SearchParameters, found: SearchResult, started: float) ->
         took_ms=round((time.perf_counter() - started) * 1000, 2),
         results=[found_item(hit, title_of(hit.row), text_of(hit.row)) for hit in found.hits],
         terms=Terms(used=list(found.used), dropped=list(found.dropped)),
-        degraded=found.degraded or None,
+        degraded=found.degraded or found.not_reranked or None,
     )
 
 
 async def _facets(
-    request: Request, scope: Scope, query: Query, names: Sequence[str]
+    request: Request, scope: Scope, query: Query, asked: SearchParameters
 ) -> tuple[dict[str, list[FacetValue]], Literal["all", "candidates"]] | None:
-    if not names:
+    if not asked.facets:
         return None
+    names = NAMES if "all" in asked.facets else asked.facets
     service: FacetService = request.app.state.facets
-    found = await service.count(scope, query, NAMES if "all" in names else names)
+    found = await service.count(scope, query, names, moment_of(asked))
     values = {
         name: facet_values(pairs, found.projects if name == "project" else {})
         for name, pairs in found.values.items()

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, Final, TypeAlias
 from unicodedata import category
@@ -32,7 +32,7 @@ from claude_mem.ports.lexical import LexicalIndex, LexicalPlan
 from claude_mem.ports.vectors import VectorModel
 
 NEAREST: Final = 200  # things asked of the vector engine
-NEAREST_FILTERED: Final = 600  # where a filter leaves few of them
+FILTERED: Final = 600  # of the newest that a filter leaves, where it leaves few of those
 NEAREST_IN_HASTE: Final = 64
 FEW: Final = 60  # that a filter left
 EMBED_S: Final = 2.0  # a question's vector that takes longer is done without
@@ -255,26 +255,47 @@ class Hybrid:
     ) -> tuple[Mapping[EntityRef, float], list[StoredDocument], str]:
         """(what is near, those of it that the filters leave and the words did not find, why nothing is).
 
-        The engine knows projects and no other filters: where these leave few, it is asked for more.
+        The engine knows projects and no other filters: where these leave few, the newest that they leave are compared.
         """
         if self._leg is None or meaning.vector is None:
             return {}, [], meaning.degraded
-        wide = any((filters.session_id, filters.kind, filters.type, filters.tool, filters.role))
-        nearest = partial(self._leg.nearest, scope, tx, meaning.vector, filters.project_ids)
+        by_columns = _only_by_columns(filters, plan)
         try:
-            most = NEAREST_IN_HASTE if in_haste else max(NEAREST, min(limit, NEAREST_FILTERED))
-            near = {it.ref: it.similarity for it in nearest(most, quick=in_haste)}
-            if not near or not _only_by_columns(filters, plan):
-                return near, [], ""
-            others = self._left(scope, tx, [ref for ref in near if ref not in known], filters)
-            if wide and not in_haste and len(others) + len(known & near.keys()) < max(FEW, limit):
-                more = {it.ref: it.similarity for it in nearest(NEAREST_FILTERED)}
-                fresh = [ref for ref in more if ref not in known and ref not in near]
-                near |= more
-                others += self._left(scope, tx, fresh, filters)
+            most = NEAREST_IN_HASTE if in_haste else max(NEAREST, min(limit, FILTERED))
+            found = self._leg.nearest(
+                *(scope, tx, meaning.vector, filters.project_ids, most), quick=in_haste
+            )
+            near = {it.ref: it.similarity for it in found}
+            others: list[StoredDocument] = []
+            if by_columns:
+                others = self._left(scope, tx, [ref for ref in near if ref not in known], filters)
+            is_few = len(others) + len(known & near.keys()) < max(FEW, limit)
+            if near and is_few and not in_haste and _is_narrow(filters, plan):
+                have = known.union(it.ref for it in others)
+                more = self._newest(scope, tx, meaning.vector, filters, plan, have)
+                others += [document for document, _ in more]
+                near |= {document.ref: similarity for document, similarity in more}
         except (Unavailable, Invalid) as error:
             return {}, [], error.message
         return near, others, ""
+
+    def _newest(
+        self,
+        scope: Scope,
+        tx: Tx,
+        vector: bytes,
+        filters: Filters,
+        plan: LexicalPlan,
+        have: frozenset[EntityRef],
+    ) -> list[tuple[StoredDocument, float]]:
+        """Of the newest that the filters leave, which the index of words knows, the nearest with their cosines."""
+        assert self._leg is not None  # noqa: S101 - asked by `_near` alone
+        numbers = self._lexical.newest(scope, tx, replace(plan, words=(), limit=FILTERED))
+        found = [it for it in repository.load(scope, tx, numbers) if allows(filters, it)]
+        fresh = {it.ref: it for it in found if it.ref not in have}
+        close = self._leg.similarities(scope, tx, vector, fresh)
+        best = sorted(close, key=lambda ref: (-close[ref], fresh[ref].number))[:NEAREST]
+        return [(fresh[ref], close[ref]) for ref in best]
 
     @staticmethod
     def _left(
@@ -305,6 +326,12 @@ def fields_of(document: StoredDocument) -> tuple[Field, Field]:
         Field(document.title, document.title_length),
         Field(document.body, document.body_length),
     )
+
+
+def _is_narrow(filters: Filters, plan: LexicalPlan) -> bool:
+    """Whether more is required of a document than to be of some projects, and the index of words tells what has it."""
+    is_filtered = filters != Filters(project_ids=filters.project_ids)
+    return bool(plan.phrases) or (bool(plan.labels) and (is_filtered or bool(plan.excluded)))
 
 
 def _only_by_columns(filters: Filters, plan: LexicalPlan) -> bool:

@@ -18,6 +18,8 @@ from claude_mem.domains.retrieval.model import Filters, IndexEntry
 
 LONGEST = 62  # days of a time that is looked through: in more the words must tell
 YEARS = 4
+# Each year of a span is a label, and each label is looked up: nothing else is before or after these.
+_FIRST, _LAST = date(1900, 1, 1), date(2199, 12, 31)
 _PLAIN = re.compile(r"[a-z0-9_./-]{1,64}")
 _PATH_TAILS = 4
 _REMEMBERED = 2_048  # labels come back: those of a session, a project, the files in hand
@@ -147,8 +149,9 @@ def _day_labels(day: date) -> tuple[str, str, str]:
 
 def _span_labels(since: int, until: int | None, now: int) -> Iterator[str]:
     """Days, whole months and whole years that cover [since, until]; an open end is next year's."""
-    day = _day(since)
-    end = date(_day(now).year + 1, 12, 31) if until is None else _day(until)
+    day = max(_day(since), _FIRST)
+    open_end = date(min(_day(now).year + 1, _LAST.year), 12, 31)
+    end = open_end if until is None else min(_day(until), _LAST)
     if day > end:
         yield "d.-"  # an empty span: a label that no document has
     yield from _covering(day, end)

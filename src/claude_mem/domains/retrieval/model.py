@@ -174,6 +174,7 @@ class SearchResult:
     dropped: tuple[str, ...]
     rarity: Mapping[str, float] = field(default_factory=dict)
     degraded: str = ""  # why nothing was found by its meaning; empty where it was
+    not_reranked: str = ""  # why no model read the results; empty where one did, or there is none
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,9 @@ FacetName = Literal[
 ]
 
 
+_FACETS, _NAMES = 20, 200
+
+
 def _facet_names(given: Any) -> Any:
     """`true` is all of them; names may be separated by commas."""
     if isinstance(given, bool):
@@ -31,6 +34,8 @@ def _facet_names(given: Any) -> Any:
         given = [given]
     if not isinstance(given, list):
         return given
+    if len(given) > _FACETS or any(isinstance(it, str) and len(it) > _NAMES for it in given):
+        raise ValueError(f"at most {_FACETS} names, of {_NAMES} characters in all")
     names = [part for it in given for part in (it.split(",") if isinstance(it, str) else [it])]
     return ["all" if it == "true" else it for it in names if it not in ("", "false")]
 
@@ -68,8 +73,9 @@ class SearchParameters(BaseModel):
     offset: Annotated[int, Field(ge=0, le=1_000)] = 0
     facets: Annotated[
         list[FacetName],
+        # The bound before the reading: else each of a million names is looked at, and is an error of its own.
+        Field(max_length=_FACETS, description="Facets to be counted: names, or `true` for all"),
         BeforeValidator(_facet_names),
-        Field(max_length=20, description="Facets to be counted: names, or `true` for all"),
     ] = []
 
 
@@ -151,7 +157,8 @@ class SearchResponse(BaseModel):
     `facets`, where they were asked for, are counted over all that matches (`facets_are_of` is `all`), or over the 500
     most promising (`candidates`). Days and months are those of UTC, newest first.
 
-    `degraded` says why nothing was looked for by its meaning, and the way out; null where it was, or need not be.
+    `degraded` says why nothing was looked for by its meaning, or no model read the results, and the way out; null where
+    one did, or need not.
     """
 
     query: str

@@ -278,15 +278,14 @@ class SearchService:
     async def search(self, scope: Scope, query: Query, now: int | None = None) -> SearchResult:
         """The best hits of the scope's enterprise; `now` (Unix ms) bounds an open end of time."""
         moment = now_ms() if now is None else now
-        if self._rerank is None or query.offset or query.fusion != "score":
+        if self._rerank is None or query.offset >= TOP or query.fusion != "score":
             return await self._search(scope, query, moment)
-        found = await self._search(scope, replace(query, limit=max(query.limit, TOP)), moment)
+        # Every page that has some of the first is cut from the same ones: else a hit would be on two, another on none.
+        end = query.offset + query.limit
+        found = await self._search(scope, replace(query, offset=0, limit=max(end, TOP)), moment)
         told = await self._rerank(query.text, found.hits)
-        return replace(
-            found,
-            hits=tuple(told.items[: query.limit]),
-            degraded=found.degraded or told.degraded,
-        )
+        page = tuple(told.items[query.offset : end])
+        return replace(found, hits=page, not_reranked=told.degraded)
 
     async def _search(self, scope: Scope, query: Query, moment: int) -> SearchResult:
         meaning = await self.meaning(query, moment)
