@@ -35,6 +35,7 @@ _BODIES = (
     ("/api/v1/events", MAX_BODY),
     ("/api/v1/hooks/", MAX_BODY),
     ("/api/v1/admin/dead-letters", MAX_BODY),
+    ("/api/v1/memories/get", _MAX_ELSE),
     ("/api/v1/memories", _MAX_TEXT),
     ("/api/v1/observations", _MAX_TEXT),
     ("/api/v1/sessions/", _MAX_TEXT),

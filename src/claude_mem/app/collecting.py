@@ -10,11 +10,8 @@ from __future__ import annotations
 import gc
 from typing import Final
 
-THRESHOLDS: Final = (
-    20_000,
-    20,
-    20,
-)  # some megabytes of rows at most, before they are looked through
+# Some megabytes of rows at most, before they are looked through.
+THRESHOLDS: Final = (20_000, 20, 20)
 
 
 def settle() -> None:

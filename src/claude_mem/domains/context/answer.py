@@ -24,7 +24,7 @@ from claude_mem.domains.context.model import Ask, Context, Options, Rendered, un
 from claude_mem.domains.context.service import ContextService
 from claude_mem.domains.context.working import WorkingMemory
 from claude_mem.domains.memory.model import EntityRef
-from claude_mem.domains.retrieval.hybrid import NO_MEANING, Coming, Meant
+from claude_mem.domains.retrieval.hybrid import NO_MEANING, Meant
 from claude_mem.kernel.clock import now_ms
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.cache import Cache
@@ -204,8 +204,7 @@ class HookContext:
         try:
             _, context = await self._read(scope, wanted, seen)
         finally:
-            if isinstance(meaning, Coming):
-                meaning.drop()
+            meaning.drop()
         seen.texts.extend(one.unit.text for one in context.items)
         await self._noted(scope, session, seen, context, "UserPromptSubmit")
         return context.text

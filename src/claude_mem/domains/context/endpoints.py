@@ -19,7 +19,7 @@ from claude_mem.domains.context.schemas import (
 )
 from claude_mem.domains.context.service import ContextService
 from claude_mem.domains.memory.endpoints import find_project
-from claude_mem.domains.retrieval.hybrid import EMBED_S, NO_MEANING, Coming, Meant
+from claude_mem.domains.retrieval.hybrid import EMBED_S, NO_MEANING, Meant
 from claude_mem.domains.retrieval.model import MAX_QUERY_CHARS
 from claude_mem.kernel.clock import now_ms
 from claude_mem.kernel.scope import Scope
@@ -74,8 +74,7 @@ async def get_context(
     try:
         return context_body(await database.read(scope, work))
     finally:
-        if isinstance(meaning, Coming):
-            meaning.drop()
+        meaning.drop()
 
 
 @router.get("/sessions/{session_id}/working", summary="Where a session stands")

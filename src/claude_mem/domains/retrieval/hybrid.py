@@ -11,7 +11,7 @@ import time
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cache, partial
 from typing import Any, Final, TypeAlias
 from unicodedata import category
 
@@ -61,6 +61,9 @@ class Meaning:
         """Itself: see `Coming`."""
         return self
 
+    def drop(self) -> None:
+        """Nothing is being made."""
+
 
 NO_MEANING: Final = Meaning()
 
@@ -102,20 +105,14 @@ class Understanding:
         """Whether anything makes vectors here, now or later."""
         return self._embedder is not None and self.leg is not None
 
-    async def of(
-        self, asked: intent.Intent, seconds: float = EMBED_S, *, always: bool = False
-    ) -> Meaning:
-        """Within about so many seconds; `always`: also where the model's opinion is worth nothing.
-
-        Raises nothing: what cannot be had is told in `degraded`.
-        """
-        making = self.begin(asked, seconds, always=always)
-        return making if isinstance(making, Meaning) else await making
-
     def begin(
         self, asked: intent.Intent, seconds: float = EMBED_S, *, always: bool = False
     ) -> Meaning | Coroutine[Any, Any, Meaning]:
-        """The same, as far as it is known at once: what there is no vector for, or what makes it."""
+        """A question's meaning where there is no vector of it, or what makes it, within about so many seconds.
+
+        `always`: also where the model's opinion is worth nothing. Neither raises: what cannot be had is told in
+        `degraded`.
+        """
         if self._embedder is None or self.leg is None:
             return NO_MEANING  # words are all that is searched here: nothing is missing
         state = self._embedder.state()
@@ -389,8 +386,8 @@ class _Named:
     __slots__ = ("speaker", "tool")
 
     def __init__(self, read: intent.Intent) -> None:
-        self.speaker = lru_cache(None)(lambda who: bool(who) and read.names_speaker(who))
-        self.tool = lru_cache(None)(read.names_tool)
+        self.speaker = cache(lambda who: bool(who) and read.names_speaker(who))
+        self.tool = cache(read.names_tool)
 
 
 def _voice(document: StoredDocument) -> float:

@@ -23,7 +23,7 @@ FacetName = Literal[
 ]
 
 
-_FACETS, _NAMES = 20, 200
+_FACETS, _FACET_CHARS = 20, 200  # of a list, and of one of its entries, which may be several names
 
 
 def _facet_names(given: Any) -> Any:
@@ -34,8 +34,8 @@ def _facet_names(given: Any) -> Any:
         given = [given]
     if not isinstance(given, list):
         return given
-    if len(given) > _FACETS or any(isinstance(it, str) and len(it) > _NAMES for it in given):
-        raise ValueError(f"at most {_FACETS} names, of {_NAMES} characters in all")
+    if len(given) > _FACETS or any(isinstance(it, str) and len(it) > _FACET_CHARS for it in given):
+        raise ValueError(f"at most {_FACETS} entries, of {_FACET_CHARS} characters each")
     names = [part for it in given for part in (it.split(",") if isinstance(it, str) else [it])]
     return ["all" if it == "true" else it for it in names if it not in ("", "false")]
 

@@ -296,8 +296,7 @@ class SearchService:
                 )
             return await self._search_through(self._cache, scope, query, moment, meaning.get())
         finally:
-            if isinstance(meaning, Coming):
-                meaning.drop()
+            meaning.drop()
 
     async def meaning(self, query: Query, now: int, seconds: float = EMBED_S) -> Meant:
         """What a query means, for `find`: made within about so many seconds.
