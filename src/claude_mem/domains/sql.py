@@ -319,17 +319,8 @@ class PerEngine:
 
 
 _LISTED = "listed"
-_LENGTHS = (
-    1,
-    4,
-    16,
-    64,
-    128,
-    192,
-    256,
-    384,
-    512,
-)  # of a list: few texts, and little that is looked up twice
+# Of a list: few texts, and little that is looked up twice.
+_LENGTHS = (1, 4, 16, 64, 128, 192, 256, 384, 512)
 
 
 class Lookup:
