@@ -147,6 +147,7 @@ async def test_searches_count_for_the_person_whatever_the_key(door: Door) -> Non
     assert await door.passed(2, "/search", "one", **search) == [200, 200]
     assert await door.passed(1, "/search", "two", method="POST", json={"q": "rounding"}) == [200]
     assert await door.passed(1, "/search", "fast", **search) == [429]
+    assert await door.passed(1, "/context", "fast", **search) == [429]  # made of a search
     assert await door.passed(1, "/search", "colleague", **search) == [200]
     assert await door.passed(1, "/search", "stranger", **search) == [200]
 

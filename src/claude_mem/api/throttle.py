@@ -21,6 +21,7 @@ from claude_mem.ports.limits import Allowance, Limiter
 _API = "/api/v1"
 _EVENTS, _HOOKS = f"{_API}/events", f"{_API}/hooks/"
 _SEARCH, _SUGGEST = f"{_API}/search", f"{_API}/search/suggest"
+_CONTEXT = f"{_API}/context"  # made of a search
 _HEALTH = "/health"
 _PROBES = frozenset({"/health/live", "/health/ready"})  # ask often, and must learn the truth
 _NOBODY = "anonymous"  # stands where an enterprise's id does; no id looks like it
@@ -122,7 +123,7 @@ class Throttle:
         if path == _SUGGEST:
             most = rates.suggestions
             bucket = _Bucket(tenant, f"suggest {person}", most, _MINUTE_S, "suggestions")
-        elif path == _SEARCH or path.startswith(f"{_SEARCH}/"):
+        elif path in (_SEARCH, _CONTEXT) or path.startswith(f"{_SEARCH}/"):
             all_searches, what = rates.enterprise_searches, _of_all("searches")
             shared = _Bucket(tenant, "all searches", all_searches, _MINUTE_S, what)
             name, most = f"search {person}", rates.searches

@@ -6,6 +6,7 @@ its rows anew, so that what is gone or may not be seen is not shown. A name hold
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import fields
 from hashlib import blake2b
@@ -69,13 +70,19 @@ def decode(kept: bytes | None) -> Ranking | None:
         page, words, total, total_is_estimate, rarity = orjson.loads(kept)
         return Ranking(
             page=tuple(_ranked(*hit) for hit in page),
-            words=tuple(words),
-            total=total,
-            total_is_estimate=total_is_estimate,
-            rarity=rarity,
+            words=tuple(map(_text, words)),
+            total=operator.index(total),
+            total_is_estimate=bool(total_is_estimate),
+            rarity={_text(word): float(share) for word, share in rarity.items()},
         )
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, AttributeError):
         return None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a text is expected")
+    return value
 
 
 def _ranked(
@@ -90,17 +97,18 @@ def _ranked(
     reasons: Sequence[tuple[str, float]],
 ) -> Ranked:
     return Ranked(
-        EntityRef(kind, entity_id),
+        EntityRef(_text(kind), _text(entity_id)),
         Score(
-            relevance,
+            float(relevance),
             _pairs(parts),
-            tuple(in_title),
-            tuple(in_body),
+            tuple(map(_text, in_title)),
+            tuple(map(_text, in_body)),
             tuple(
-                Translated(said, found, tuple(by), share) for said, found, by, share in translated
+                Translated(_text(said), _text(found), tuple(map(_text, by)), float(share))
+                for said, found, by, share in translated
             ),
         ),
-        fused,
+        float(fused),
         _pairs(reasons),
     )
 
@@ -111,7 +119,7 @@ def _flat(score: Score) -> tuple[Any, ...]:
 
 
 def _pairs(listed: Sequence[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
-    return tuple((name, share) for name, share in listed)
+    return tuple((_text(name), float(share)) for name, share in listed)
 
 
 def _plain(scope: Scope) -> list[Any]:
