@@ -54,6 +54,20 @@ def test_several_are_counted_as_each_by_itself(
     assert Needles(needles).counts(packed) == [needle.count(packed) for needle in needles]
 
 
+@given(
+    st.lists(st.tuples(st.lists(st.sampled_from(WORDS), max_size=40), st.booleans()), max_size=8),
+    st.lists(st.sampled_from([*WORDS, "aut", "au*", "auth*", "数据", "zz", "zz*", "é*", "ti"])),
+)
+def test_many_fields_are_counted_as_each_by_itself(
+    fields: list[tuple[list[str], bool]], wanted: list[str]
+) -> None:
+    filler = [f"{letter}{n}q" for letter in "abcdefghijklmnopqrstuvwxyz_7é" for n in range(8)]
+    packed = [pack(" ".join([*words * 30, *filler] if long else words)) for words, long in fields]
+    needles = [Needle(word) for word in wanted]
+    expected = [[needle.count(field) for needle in needles] for field in packed]
+    assert Needles(needles).table(packed) == expected
+
+
 def test_counts_beyond_a_letter() -> None:
     for count in (1, 25, 26, 27, 675, 676, 20_000):
         packed = pack("token " * count + "tokens tok")

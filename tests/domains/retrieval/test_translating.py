@@ -39,7 +39,7 @@ def made(question: str, own: dict[str, int], translated: dict[str, int]) -> Tran
 
 
 def relevances(judge: TranslatingScorer, *texts: str) -> list[float]:
-    return judge.judged([document(text) for text in texts]).relevances
+    return judge.judged(judge.read([document(text) for text in texts])).relevances
 
 
 def test_the_asked_words_count_more_than_their_translation() -> None:
@@ -107,7 +107,7 @@ def test_a_translation_that_was_asked_too_counts_as_a_word() -> None:
         STATISTICS, found(own), [found({"timeout": 5, "time": 0})], phrases("timeout 超时"), PLAIN
     )
     plain = Scorer(STATISTICS, own)
-    (score,) = it.judged([document("timeout aa")]).relevances
+    (score,) = it.judged(it.read([document("timeout aa")])).relevances
     assert score == pytest.approx(plain.relevance(*document("timeout aa")))
 
 
@@ -120,10 +120,10 @@ def test_where_nothing_has_a_translation_the_words_alone_are_scored() -> None:
 
 def test_the_less_is_said_as_it_was_asked_the_more_translations_are_needed() -> None:
     judge = made("超时 部署", {"超时": 5, "部署": 5}, {"timeout": 5, "deploy": 5})
-    assert judge.judged([document("timeout deploy")]).need == 1.0
-    assert judge.judged([document("超时 timeout")]).need == pytest.approx(0.5)
-    assert judge.judged([document("超时 部署")]).need == pytest.approx(0.0)
-    heard = judge.judged([document("timeout aa"), document("aa")]).heard
+    assert judge.judged(judge.read([document("timeout deploy")])).need == 1.0
+    assert judge.judged(judge.read([document("超时 timeout")])).need == pytest.approx(0.5)
+    assert judge.judged(judge.read([document("超时 部署")])).need == pytest.approx(0.0)
+    heard = judge.judged(judge.read([document("timeout aa"), document("aa")])).heard
     assert [[phrase for phrase, _ in it] for it in heard] == [["超时"], []]
 
 

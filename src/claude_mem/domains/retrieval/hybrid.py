@@ -20,7 +20,7 @@ from claude_mem.domains.retrieval import beside, fusion, glossary, intent, repea
 from claude_mem.domains.retrieval.characters import Characters
 from claude_mem.domains.retrieval.fusion import Asked, Candidate, Fused
 from claude_mem.domains.retrieval.model import Filters, StoredDocument
-from claude_mem.domains.retrieval.ranking import Field, Judged, Scorer
+from claude_mem.domains.retrieval.ranking import Field, Judge, Judged
 from claude_mem.domains.retrieval.translating import TranslatingScorer
 from claude_mem.domains.retrieval.vector_leg import VectorLeg
 from claude_mem.kernel.errors import Invalid, MemError, Unavailable
@@ -33,7 +33,7 @@ from claude_mem.ports.vectors import VectorModel
 
 NEAREST: Final = 200  # things asked of the vector engine
 FILTERED: Final = 600  # of the newest that a filter leaves, where it leaves few of those
-NEAREST_IN_HASTE: Final = 64
+NEAREST_IN_HASTE: Final = 48
 FEW: Final = 60  # that a filter left
 EMBED_S: Final = 2.0  # a question's vector that takes longer is done without
 SHORT_ANSWER: Final = 60  # tokens
@@ -196,14 +196,16 @@ class Hybrid:
         scope: Scope,
         tx: Tx,
         question: Question,
-        meaning: Meaning,
+        meant: Meant,
         filters: Filters,
         plan: LexicalPlan,
         lexical: Sequence[StoredDocument],
-        scorer: Scorer | TranslatingScorer,
+        scorer: Judge,
         limit: int,
     ) -> Found:
         """The best `limit` of what either leg has; `lexical` are the candidates of the words, filtered already."""
+        read = scorer.read([fields_of(document) for document in lexical])
+        meaning = meant.get()  # no sooner: it may still be being made
         if meaning.is_translated and not isinstance(scorer, TranslatingScorer):
             meaning = NO_MEANING  # nothing is remembered in the language that it is translated to
         documents = list(lexical)
@@ -212,7 +214,7 @@ class Hybrid:
         look = partial(self._near, scope, tx, meaning, filters, plan, known)
         near, others, degraded = look(limit, in_haste=question.in_haste)
         if question.fusion == "lexical":
-            return Found(_by_words(documents, scorer, limit), 0, "")
+            return Found(_by_words(documents, scorer.judged(read), limit), 0, "")
         if question.fusion == "meaning":
             return Found(_by_meaning(documents + others, near, limit), len(others), degraded)
         meanings = dict(near)
@@ -222,7 +224,8 @@ class Hybrid:
         documents += others
         files = question.asked.files
         known_of = beside.look(scope, tx, self._lexical, plan, files, documents)
-        judged = scorer.judged([fields_of(document) for document in documents])
+        read += scorer.read([fields_of(document) for document in others])
+        judged = scorer.judged(read)
         refs += [document.ref for document in others]
         candidates = _candidates(documents, refs, judged, meanings, question, known_of)
         trust = meaning.trust * (judged.need if meaning.is_translated else 1.0) if near else 0.0
@@ -423,10 +426,9 @@ def _fused(
 
 
 def _by_words(
-    documents: Sequence[StoredDocument], scorer: Scorer | TranslatingScorer, limit: int
+    documents: Sequence[StoredDocument], judged: Judged, limit: int
 ) -> list[tuple[StoredDocument, float, tuple[tuple[str, float], ...]]]:
     """By how well the words match alone; of equals the newer."""
-    judged = scorer.judged([fields_of(it) for it in documents])
     scored = [
         (match, it.occurred_at, it.number, it)
         for match, it in zip(judged.relevances, documents, strict=True)

@@ -20,9 +20,9 @@ negative.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from claude_mem.domains.retrieval.model import Score
 from claude_mem.domains.retrieval.terms import Needle, Needles
@@ -53,6 +53,18 @@ class Judged(NamedTuple):
     relevances: list[float]
     heard: Sequence[Heard] = ()
     need: float = 0.0
+
+
+class Judge(Protocol):
+    """Who judges documents, given by title and body: `read` is the costly part, which may be done in pieces."""
+
+    def read(self, documents: Sequence[tuple[Field, Field]]) -> list[Any]:
+        """What `judged` takes of each of some documents."""
+        ...
+
+    def judged(self, read: Sequence[Any]) -> Judged:
+        """All documents of a search together, in the order they were read."""
+        ...
 
 
 PLAIN: Final = Lengths(title=0.75, body=0.75, floor=0.0)
@@ -111,8 +123,8 @@ class Scorer:
         weights = {word: inverse_document_frequency(count, df) for word, df in frequencies.items()}
         self._most = sum(weights.values()) or 1.0
         self._documents = count
-        self._needles = [(word, Needle(word), weight) for word, weight in weights.items()]
-        self._quick = Needles([needle for _, needle, _ in self._needles])
+        self._words = list(weights.items())
+        self._quick = Needles([Needle(word) for word in weights])
         self._weights = list(weights.values())
         self._lengths = lengths
         self._title_rate = lengths.title / max(statistics.average_title, 1.0)
@@ -121,7 +133,7 @@ class Scorer:
     @property
     def words(self) -> tuple[str, ...]:
         """The words looked for."""
-        return tuple(word for word, _, _ in self._needles)
+        return tuple(word for word, _ in self._words)
 
     @property
     def weights(self) -> list[float]:
@@ -138,34 +150,51 @@ class Scorer:
         """The weight of a word that no document has."""
         return inverse_document_frequency(self._documents, 0)
 
-    def judged(self, documents: Sequence[tuple[Field, Field]]) -> Judged:
-        """Documents, given by title and body."""
-        return Judged([self.relevance(title, body) for title, body in documents])
+    def read(self, documents: Sequence[tuple[Field, Field]]) -> list[float]:
+        """See `Judge`."""
+        weights, most = self._weights, self._most
+        relevances: list[float] = []
+        for title_unit, body_unit, titles, bodies in self._counted(documents):
+            total = 0.0
+            for in_title, in_body, weight in zip(titles, bodies, weights, strict=True):
+                if in_body or in_title:
+                    frequency = in_body * body_unit + in_title * title_unit
+                    total += weight * frequency / (K1 + frequency)
+            relevances.append(total / most)
+        return relevances
 
-    def values(self, title: Field, body: Field) -> list[float]:
-        """What each word gives a document, in their order, not scaled."""
-        title_unit, body_unit = self._units(title, body)
-        bodies = self._quick.counts(body.terms)
-        titles = self._quick.counts(title.terms) if title.length else [0] * len(bodies)
-        found = []
-        for in_body, in_title, weight in zip(bodies, titles, self._weights, strict=True):
-            frequency = in_body * body_unit + in_title * title_unit
-            found.append(weight * frequency / (K1 + frequency))
-        return found
+    def judged(self, read: Sequence[float]) -> Judged:
+        """See `Judge`."""
+        return Judged(list(read))
 
     def relevance(self, title: Field, body: Field) -> float:
-        """The score alone, 0..1: the quick form, for all candidates."""
-        title_unit, body_unit = self._units(title, body)
-        bodies = self._quick.counts(body.terms)
-        titles = self._quick.counts(title.terms) if title.length else bodies
-        if not title.length:
-            title_unit = 0.0
-        total = 0.0
-        for in_body, in_title, weight in zip(bodies, titles, self._weights, strict=True):
-            if in_body or in_title:
-                frequency = in_body * body_unit + in_title * title_unit
-                total += weight * frequency / (K1 + frequency)
-        return total / self._most
+        """The score of one document alone, 0..1."""
+        return self.read([(title, body)])[0]
+
+    def values(self, documents: Sequence[tuple[Field, Field]]) -> list[list[float]]:
+        """What each word gives each document, in their order, not scaled."""
+        found = []
+        for title_unit, body_unit, titles, bodies in self._counted(documents):
+            frequencies = [
+                in_body * body_unit + in_title * title_unit
+                for in_title, in_body in zip(titles, bodies, strict=True)
+            ]
+            found.append(
+                [
+                    weight * frequency / (K1 + frequency)
+                    for weight, frequency in zip(self._weights, frequencies, strict=True)
+                ]
+            )
+        return found
+
+    def _counted(
+        self, documents: Sequence[tuple[Field, Field]]
+    ) -> Iterator[tuple[float, float, list[int], list[int]]]:
+        """By document: what a word counts for in its title and in its body, and how often each stands in either."""
+        titles = self._quick.table([title.terms for title, _ in documents])
+        bodies = self._quick.table([body.terms for _, body in documents])
+        for (title, body), in_title, in_body in zip(documents, titles, bodies, strict=True):
+            yield (*self._units(title, body), in_title, in_body)
 
     def explain(self, title: Field, body: Field) -> Score:
         """The score with its reasons: the form for the few that are shown."""
@@ -173,8 +202,8 @@ class Scorer:
         parts: list[tuple[str, float]] = []
         in_title: list[str] = []
         in_body: list[str] = []
-        for word, needle, weight in self._needles:
-            title_count, body_count = needle.count(title.terms), needle.count(body.terms)
+        counts = zip(self._quick.counts(title.terms), self._quick.counts(body.terms), strict=True)
+        for (word, weight), (title_count, body_count) in zip(self._words, counts, strict=True):
             if title_count:
                 in_title.append(word)
             if body_count:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from claude_mem.domains.retrieval.glossary import Phrase, Translation
 from claude_mem.domains.retrieval.model import Collection, Score, Translated
@@ -149,6 +149,9 @@ def _present(frequencies: Mapping[str, int]) -> dict[str, int]:
     return {word: count for word, count in frequencies.items() if count}
 
 
+_Read: TypeAlias = tuple[list[float], list[float]]  # what the words asked give, and those of translations
+
+
 class TranslatingScorer:
     """A scorer of the words that were asked, with another of the translations' words beside it. `absent` is how many
     words were asked that nobody has.
@@ -165,19 +168,24 @@ class TranslatingScorer:
         self._most = own.most + more or 1.0
         self._wanted = own.most + absent * own.unknown or 1.0
 
-    def judged(self, documents: Sequence[tuple[Field, Field]]) -> Judged:
-        """Documents, given by title and body."""
+    def read(self, documents: Sequence[tuple[Field, Field]]) -> list[_Read]:
+        """See `ranking.Judge`."""
+        return list(
+            zip(self._own.values(documents), self._translated.values(documents), strict=True)
+        )
+
+    def judged(self, read: Sequence[_Read]) -> Judged:
+        """See `ranking.Judge`."""
         asked: list[float] = []
         gains: list[list[_Gain]] = []
         least, said = float("inf"), 0.0
-        for title, body in documents:
-            own = self._own.values(title, body)
+        for own, other in read:
             held = sum(
                 weight for weight, value in zip(self._own.weights, own, strict=True) if value
             )
             has_all = bool(own) and all(own)
             asked.append(sum(own))
-            gains.append([] if has_all else self._gains(own, title, body))
+            gains.append([] if has_all else self._gains(own, other))
             least = min(least, asked[-1]) if has_all else least
             said = max(said, held)
         gained = [sum(it.value for it in found) for found in gains]
@@ -199,7 +207,8 @@ class TranslatingScorer:
         those that add the most first.
         """
         score = self._own.explain(title, body)
-        gains = self._gains(self._own.values(title, body), title, body)
+        [read] = self.read([(title, body)])
+        gains = self._gains(*read)
         if not gains:
             return score
         gains.sort(key=lambda it: -it.value)
@@ -215,9 +224,8 @@ class TranslatingScorer:
             ),
         )
 
-    def _gains(self, own: Sequence[float], title: Field, body: Field) -> list[_Gain]:
-        """What each group's best translation counts beyond its own words."""
-        values = self._translated.values(title, body)
+    def _gains(self, own: Sequence[float], values: Sequence[float]) -> list[_Gain]:
+        """What each group's best translation counts beyond its own words; `values` is what its words give."""
         found: list[_Gain] = []
         for group in self._groups if any(values) else ():
             had = sum(own[it] for it in group.own)
