@@ -278,6 +278,36 @@ def test_filters_do_not_starve_on_common_words(crowded: tuple[Store, LexicalPlan
     assert all(number % 100 == 7 for number in both.numbers)
 
 
+def test_labels_that_most_have_may_be_left_to_who_asks(store: Store) -> None:
+    """A loose plan finds all that has the labels, and may bring others along only where most documents have them."""
+    count = 900
+    store.add(
+        *(
+            document(
+                number,
+                "everywhere" + (" rare" if number % 90 == 7 else ""),
+                labels="k.prompt p.small" if number % 10 == 0 else "k.prompt p.large",
+            )
+            for number in range(1, count + 1)
+        )
+    )
+    base = replace(PLAN, documents=count, last=count, limit=30, loose=True)
+    wanted = {number for number in range(1, count + 1) if number % 90 == 7 and number % 10}
+    for words in (("rare",), ("rare", "everywhere")):
+        found = store.find(replace(base, words=words, labels=(("p.large",),)))
+        assert wanted <= set(found.numbers)
+        assert len(found.numbers) <= 40
+        held = [number for number in found.numbers if number % 10]
+        assert len(held) >= min(30, len(wanted) if words == ("rare",) else 30)
+    few = store.find(replace(base, words=("everywhere",), labels=(("p.small",),)))
+    assert len(few.numbers) == 30
+    assert all(number % 10 == 0 for number in few.numbers)
+    both = replace(base, words=("everywhere",), labels=(("p.large",), ("k.prompt",)))
+    assert all(number % 10 for number in store.find(both).numbers)
+    without = replace(base, words=("rare",), labels=(("p.large",),), excluded=(("nowhere",),))
+    assert set(store.find(without).numbers) == wanted
+
+
 def test_phrases_of_common_words(crowded: tuple[Store, LexicalPlan]) -> None:
     store, base = crowded
     found = store.find(replace(base, phrases=(("half", "rare"),)))

@@ -10,6 +10,7 @@ asked in, and nothing of when they are asked. A word's cost grows with its frequ
 - then the newest documents with all, some, or one of the common words; looking for what must meet takes at most about
   `SCAN` steps, so in a very large store words (or the words of a phrase) that are common but hardly ever meet are
   looked for in its newer part only;
+- labels that most documents have are not asked for where the plan is `loose`;
 - filters and exclusions with few documents are resolved to those first, the others are intersected by the engine. A
   filter with few documents is never cut short.
 
@@ -36,6 +37,8 @@ _MEETING_WORDS = 5
 _MEETING_PAIRS = 3  # words that are paired
 _SINGLES = 3
 _MANY_WORDS = 8
+_MOSTLY: Final = 0.7  # of all documents: looking for that label costs more than looking at who lacks it
+_SPARE: Final = 1.05
 _KNOWN_COMMON = 4_096
 _TOLERANCE = 0.05
 
@@ -85,6 +88,9 @@ class BoundedSearch(ABC):
         self._denied: set[int] = set()
         self._is_known = not plan.phrases
         self._label_steps = plan.documents
+        self._want = plan.limit
+        self._share = 1.0  # of what is found, that has labels which were not asked for
+        self._holds_labels = bool(plan.labels)
         self._found: dict[int, None] = {}
         self._is_complete = True
 
@@ -116,12 +122,13 @@ class BoundedSearch(ABC):
         """Everything."""
         plan = self._plan
         self._look_up()
+        self._loosen()
         present = sorted(
             (word for word in plan.words if self._frequencies[word]),
             key=self._frequencies.__getitem__,
         )
         rare, common = self._split(present)
-        total = self._add_rare(rare, plan.limit * 2 // 3 if common else plan.limit)
+        total = self._add_rare(rare, self._want * 2 // 3 if common else self._want)
         if common:
             self._is_complete = False
             self._add_common(common)
@@ -129,11 +136,14 @@ class BoundedSearch(ABC):
             total = max(total, self._add_required())
         if common and not self._is_filtered:
             total = max(total, min(self._depth, max(self._frequencies[word] for word in common)))
+        numbers = tuple(self._found)[: self._want]
+        total = max(total, len(self._found))
+        all_looked_at = total == len(numbers)
         return Candidates(
-            numbers=tuple(self._found)[: plan.limit],
+            numbers=numbers,
             frequencies=self._frequencies,
-            total=max(total, len(self._found)),
-            total_is_estimate=not self._is_complete,
+            total=total if all_looked_at else int(total * self._share),
+            total_is_estimate=not self._is_complete or (self._share < 1.0 and not all_looked_at),
         )
 
     def newest(self) -> tuple[int, ...]:
@@ -142,6 +152,18 @@ class BoundedSearch(ABC):
         if not (plan.words or plan.phrases or plan.labels):
             return ()
         return tuple(self._newest((plan.words,) if plan.words else (), plan.limit, 0))
+
+    def _loosen(self) -> None:
+        """Let labels go that most documents have, where somebody else looks at them."""
+        plan = self._plan
+        if not plan.loose or plan.phrases or plan.excluded or len(plan.labels) != 1:
+            return
+        share = min(self._label_steps / max(plan.documents, 1), 1.0)
+        if share < _MOSTLY:
+            return
+        self._share, self._want = share, int(plan.limit / share * _SPARE)
+        self._holds_labels = self._is_filtered = False
+        self._is_known, self._allowed = True, None
 
     def _allow(self, numbers: list[int] | None) -> None:
         """Only those documents; None where they are too many to be known."""
@@ -196,7 +218,7 @@ class BoundedSearch(ABC):
 
     def _add_common(self, common: list[str]) -> None:
         """The newest documents in which common words meet, then those with one of them."""
-        want = self._plan.limit
+        want = self._want
         # A beginning is put together anew by every query that holds it.
         words = [word for word in common if not word.endswith("*")][:_MEETING_WORDS]
         for pair in combinations(words[:_MEETING_PAIRS], 2):
@@ -222,7 +244,7 @@ class BoundedSearch(ABC):
             self._add(self._meeting(pair))
             return
         groups = list(dict.fromkeys((pair, tuple(words[:3]), tuple(words))))
-        want, found = self._plan.limit, []
+        want, found = self._want, []
         if self._expected(words) >= 2 * want:
             groups.reverse()
             for group in groups:
@@ -247,7 +269,7 @@ class BoundedSearch(ABC):
 
     def _meeting(self, words: Sequence[str]) -> list[int]:
         groups = tuple((word,) for word in words)
-        return self._newest(groups, self._plan.limit, self._floor(words))
+        return self._newest(groups, self._want, self._floor(words))
 
     def _add_required(self) -> int:
         """Documents with the phrases and none of the optional words; how many have the phrases."""
@@ -270,6 +292,6 @@ class BoundedSearch(ABC):
         together = (*words, *(token for phrase in plan.phrases for token in phrase))
         steps = min(self._label_steps, *(self._frequencies[word] for word in together))
         scan = self._scan()
-        if steps <= scan or (len(together) == 1 and not plan.labels):
+        if steps <= scan or (len(together) == 1 and not self._holds_labels):
             return 0
         return plan.last - int((plan.last - plan.first + 1) * scan / steps)

@@ -39,7 +39,8 @@ class LexicalPlan:
     single token may be a beginning). Of every group of `labels` one is required; a label that ends in
     `*` is the beginning of one, for `newest` alone. `documents` is how
     many the enterprise has, `first` and `last` the span of their numbers, `shared` whether other
-    enterprises have documents too.
+    enterprises have documents too. `loose`: whoever asks looks at the labels of candidates himself,
+    so that labels which most documents have need not be asked for.
     """
 
     words: tuple[str, ...]
@@ -51,15 +52,17 @@ class LexicalPlan:
     last: int
     shared: bool
     limit: int
+    loose: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Documents that match, the most promising first, at most the plan's limit.
+    """Documents that match, the most promising first, at most the plan's limit (a few more of a loose plan, of which
+    some may lack the labels).
 
     `frequencies` are document frequencies in the enterprise, filters aside; those of words that are
     too frequent to be counted are estimates. `total` is how many documents match, or, when
-    `total_is_estimate`, a number that they reach at least.
+    `total_is_estimate`, a number that they reach at least (of a loose plan: about).
     """
 
     numbers: tuple[int, ...]

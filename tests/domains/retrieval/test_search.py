@@ -268,6 +268,18 @@ async def test_what_is_of_a_day_that_is_named_is_found_whatever_it_says(store: M
     assert "the lock is released" not in await store.bodies(asked, limit=10, fusion="lexical")
 
 
+async def test_a_project_that_most_is_of_shows_nothing_of_others(store: Memory) -> None:
+    """Its label is not asked for then: who ranks looks at the rows."""
+    many = [Note(f"token number{number}") for number in range(40)]
+    others = [Note(f"token other{number}", project="/home/dev/shop") for number in range(9)]
+    await store.remember("first", *many, *others)
+    found = await store.find("token", project="ledger", limit=100)
+    assert {hit.project for hit in found.hits} == {"ledger"}
+    assert (len(found.hits), found.total, found.total_is_estimate) == (40, 40, False)
+    assert await store.bodies("other3", project="ledger") == []
+    assert await store.bodies("other3", project="shop") == ["token other3"]
+
+
 async def test_projects_and_sessions_by_what_people_call_them(store: Memory) -> None:
     first, _ = await store.remember("token a", Note("token b", project="/home/dev/shop"))
     assert await store.bodies("token", project="shop") == ["token b"]

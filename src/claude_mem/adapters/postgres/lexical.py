@@ -124,7 +124,8 @@ class _Search(BoundedSearch):
 
     def _newest(self, groups: Sequence[Sequence[str]], limit: int, floor: int) -> list[int]:
         """See the base."""
-        wanted = (map(" ".join, groups), self._labels, self._phrases, self._excluded)
+        labels = self._labels if self._holds_labels else ()
+        wanted = (map(" ".join, groups), labels, self._phrases, self._excluded)
         values = (*map(list, wanted), floor, limit)
         return _numbers(self._tx.exec_driver_sql(_FIND, values).scalar_one())
 

@@ -141,7 +141,8 @@ class _Search(BoundedSearch):
     def _newest(self, groups: Sequence[Sequence[str]], limit: int, floor: int) -> list[int]:
         """See the base."""
         words = [_either(map(_quoted, group)) for group in groups]
-        inner = " AND ".join([*self._tenant, *self._labels, *self._phrases, *words])
+        labels = self._labels if self._holds_labels else []
+        inner = " AND ".join([*self._tenant, *labels, *self._phrases, *words])
         return self._match(
             f"({inner}) NOT {self._excluded}" if self._excluded else inner, limit, floor
         )
@@ -149,10 +150,10 @@ class _Search(BoundedSearch):
     def _places(self, words: list[str], weights: Mapping[int, float], limit: int) -> dict[int, int]:
         """The order of FTS5's bm25, where there are more candidates than can be scored."""
         del limit
-        if not self._plan.limit < len(weights) <= self._depth or self._is_filtered or self._tenant:
+        if not self._want < len(weights) <= self._depth or self._is_filtered or self._tenant:
             return {}
         expression = _either(map(_quoted, words))
-        rows = self._cursor.execute(_RANKED, (expression, self._plan.limit)).fetchall()
+        rows = self._cursor.execute(_RANKED, (expression, self._want)).fetchall()
         return {row[0]: place for place, row in enumerate(rows)}
 
     def _match(self, expression: str, limit: int, floor: int = 0) -> list[int]:

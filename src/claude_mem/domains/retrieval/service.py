@@ -41,6 +41,7 @@ from claude_mem.domains.retrieval.hybrid import (
     Meant,
     Question,
     Understanding,
+    allows,
     fields_of,
 )
 from claude_mem.domains.retrieval.model import (
@@ -380,7 +381,10 @@ class SearchService:
 
     def _rank(self, scope: Scope, tx: Tx, asked: _Asked) -> Ranking:
         query, collection = asked.query, asked.collection
-        own, *more = (self._lexical.candidates(scope, tx, plan) for plan in asked.plans)
+        loose = _is_of_projects(asked.filters)
+        own, *more = (
+            self._lexical.candidates(scope, tx, replace(plan, loose=loose)) for plan in asked.plans
+        )
         candidates = translating.joined(own, *more)
         of_then = timed.candidates(
             *(scope, tx, self._lexical, asked.plan, _times(asked), asked.question.now),
@@ -389,13 +393,15 @@ class SearchService:
         numbers = dict.fromkeys((*candidates.numbers, *of_then))
         found = repository.load(scope, tx, list(numbers))
         documents = [it for it in found if asked.filters.holds(it.occurred_at)]
+        if loose:
+            documents = [it for it in documents if allows(asked.filters, it)]
         sums = (collection.documents, collection.title_tokens, collection.body_tokens)
         whole = CorpusStatistics.of(*sums)
         made = partial(translating.scorer, whole, own, more, asked.phrases)
         scorer = made(PLAIN)
         judged_by = scorer if query.fusion == "lexical" else made(FOR_FUSION)
         hits = self._hybrid.find(
-            *(scope, tx, asked.question, asked.meaning.get(), asked.filters, asked.plan),
+            *(scope, tx, asked.question, asked.meaning, asked.filters, asked.plan),
             *(documents, judged_by, query.offset + query.limit),
         )
         page = hits.ranked[query.offset :]
@@ -445,6 +451,11 @@ class SearchService:
             known = {"": "", **{row["id"]: row["name"] for row in access.projects(scope, tx)}}
             self._names[scope.enterprise_id] = known
         return known
+
+
+def _is_of_projects(filters: Filters) -> bool:
+    """Whether nothing but its project is required of a document: what its row tells as its labels do."""
+    return filters.project_ids is not None and filters == Filters(project_ids=filters.project_ids)
 
 
 def _times(asked: _Asked) -> tuple[when.Time, ...]:
