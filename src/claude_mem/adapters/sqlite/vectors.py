@@ -158,7 +158,7 @@ class SqliteVectorIndex:
                 numbers.update(graph.nearest(search.probe, most, quick=search.quick))
             elif graph is not None:
                 for project in projects or ():
-                    numbers |= self._in_project(search, found, project, model, most)
+                    numbers |= self._in_project(search, found, graph, project, model, most)
             best = search.exactly(numbers, limit)
             if len(best) >= limit or len(numbers) < most:
                 return best
@@ -194,18 +194,28 @@ class SqliteVectorIndex:
         return None if self._graphs is None else self._graphs.graph(space, part, model, last)
 
     def _in_project(
-        self, search: _Search, space: tuple[int, int], project: str, model: VectorModel, most: int
+        self,
+        search: _Search,
+        space: tuple[int, int],
+        whole: Graph,
+        project: str,
+        model: VectorModel,
+        most: int,
     ) -> set[int]:
-        """A project's nearest where the whole has a graph: by its own one, and by its rows after it."""
+        """A project's nearest where the whole has a graph: by its own one, and by its rows after it.
+
+        Those are among the rows after the whole's graph, which are in memory, where that does not go further.
+        """
         graph = self._graph(space[0], project, model, space[1])
         begin = 0 if graph is None else graph.note.through
-        rows = search.cursor.execute(_OF_PROJECT, (space[0], project, begin))
-        found = search.among_rows(rows, None, most)
-        return (
-            found
-            if graph is None
-            else found | set(graph.nearest(search.probe, most, quick=search.quick))
-        )
+        if begin >= whole.note.through:
+            found = self._in_tail(search, space[0], whole, (project,), most)
+        else:
+            rows = search.cursor.execute(_OF_PROJECT, (space[0], project, begin))
+            found = search.among_rows(rows, None, most)
+        if graph is None:
+            return found
+        return found | set(graph.nearest(search.probe, most, quick=search.quick))
 
     def _in_tail(
         self,
