@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -18,6 +19,7 @@ from claude_mem.adapters.local.gate import FolderGate
 from claude_mem.adapters.local.memory import release
 from claude_mem.adapters.local.projects import ProjectResolver, branch_of
 from claude_mem.adapters.local.rendered import RenderedFiles
+from claude_mem.adapters.local.warming import Warmer
 from claude_mem.adapters.sqlite.database import SqliteDatabase
 from claude_mem.adapters.sqlite.inbox import SqliteInbox
 from claude_mem.adapters.sqlite.lexical import SqliteLexicalIndex
@@ -182,6 +184,7 @@ def build_local(
             pending=lambda: waiting(),
             catch_up=lambda: caught_up(),
             branch=branch_of,
+            warm=Warmer(lambda: _searched(settings)).begin,
         ),
         Options(
             at_start=settings.context,
@@ -311,6 +314,11 @@ def build_local(
         mounts={"/mcp": mcp},
     )
     return System(settings, parts, loop, inbox)
+
+
+def _searched(settings: Settings) -> list[Path]:
+    """The files that a search reads."""
+    return [settings.database, *(settings.home / "vectors").glob("*.graph")]
 
 
 def _prepare(

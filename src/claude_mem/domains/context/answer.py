@@ -31,7 +31,7 @@ from claude_mem.ports.cache import Cache
 from claude_mem.ports.database import Database, Tx
 
 START_S: Final = 0.18  # until SessionStart is answered: the hook waits 0.25 in all
-PROMPT_S: Final = 0.05  # in which all work for a prompt is begun, and until it is answered:
+PROMPT_S: Final = 0.038  # in which all work for a prompt is begun, and until it is answered:
 PROMPT_LIMIT_S: Final = 0.15
 EMBED_S: Final = 0.02  # a prompt's vector that takes longer is done without
 CATCH_UP_S: Final = 0.08  # of it, for what was just recorded to become rows
@@ -41,6 +41,7 @@ _TEXTS = 150  # of what a session was given; a later repeat in other words is to
 _GOING_ON = ("resume", "fork")  # what was given before is still in such a conversation
 _CUTS = ("compact", "clear")
 _MACHINE = frozenset({"system", "loop_wakeup", "schedule_wakeup", "poll_event"})
+_WARM_AFTER_S: Final = 0.1  # an answer that is made must first go out
 _LONGEST_PLACE, _LONGEST_SESSION = 4096, 200
 _log = structlog.get_logger("context")
 
@@ -73,8 +74,9 @@ class _Wanted:
 class Surroundings:
     """What the answers stand on. `catch_up` makes rows of what waits; `project_keys` and `branch` look at folders.
 
-    `shared`: other processes answer the same sessions, so that only the table knows what each was given, at once.
-    `cache` is for working memory: worth it where the tables are behind a network.
+    `warm` is called soon after an answer, for whoever asked will ask again; it returns at once. `shared`: other
+    processes answer the same sessions, so that only the table knows what each was given, at once. `cache` is for
+    working memory: worth it where the tables are behind a network.
     """
 
     database: Database
@@ -83,6 +85,7 @@ class Surroundings:
     pending: Callable[[], Awaitable[int]]
     catch_up: Callable[[], Awaitable[object]]
     branch: Callable[[str], str]
+    warm: Callable[[], object] | None = None
     shared: bool = False
     cache: Cache | None = None
 
@@ -115,6 +118,8 @@ class HookContext:
             self._answering -= 1
             if not self._answering:
                 self._answered.set()
+            if self._around.warm is not None:
+                asyncio.get_running_loop().call_later(_WARM_AFTER_S, self._around.warm)
 
     async def _answer(self, scope: Scope, event: str, payload: dict[str, Any], place: str) -> bytes:
         started = time.monotonic()
@@ -177,7 +182,7 @@ class HookContext:
         if waits:
             await self._caught_up()
         generation = self._around.rendered.generation
-        await self._note_given(scope, session, seen)
+        self._note_given(scope, session, seen)
         wanted = _Wanted(place, session, until=started + START_S * _SHARE, working=source in _CUTS)
         _, context = await self._read(scope, wanted, seen)
         seen.texts.extend(one.unit.text for one in context.items)
@@ -196,10 +201,9 @@ class HookContext:
             return ""
         session, place = _session_of(payload), place or _folder(payload)
         seen = self._of(scope, session)
-        _, meaning = await asyncio.gather(
-            self._note_given(scope, session, seen),
-            self._service.meaning(prompt, now_ms(), EMBED_S),
-        )
+        # In no thread of its own: nearly always there is no such file, and a thread's turn costs milliseconds.
+        self._note_given(scope, session, seen)
+        meaning = await self._service.meaning(prompt, now_ms(), EMBED_S)
         wanted = _Wanted(place, session, prompt, until=started + PROMPT_S * _SHARE, meaning=meaning)
         try:
             _, context = await self._read(scope, wanted, seen)
@@ -223,9 +227,9 @@ class HookContext:
         self._note(scope, session, self._of(scope, session), units, "SessionStart")
         return str(record["text"])
 
-    async def _note_given(self, scope: Scope, session: str, seen: _Seen) -> None:
+    def _note_given(self, scope: Scope, session: str, seen: _Seen) -> None:
         """Take over what a hook says that it gave by itself, while no worker answered."""
-        given = await asyncio.to_thread(self._around.rendered.given, scope, session)
+        given = self._around.rendered.given(scope, session)
         self._note(scope, session, seen, [(k, i, u) for k, i, u in given], "SessionStart")
 
     async def _read(
