@@ -6,6 +6,7 @@ import asyncio
 import threading
 
 import pytest
+from tests.servers import Urls
 
 from claude_mem.adapters.postgres.database import PostgresDatabase
 from claude_mem.adapters.postgres.turns import Turns
@@ -13,7 +14,6 @@ from claude_mem.kernel.errors import Unavailable
 from claude_mem.kernel.ids import new_id
 from claude_mem.kernel.scope import nobody, tenant_scope
 from claude_mem.ports.database import Tx
-from tests.servers import Urls
 
 SOON_S = 0.05
 PATIENCE_S = 30.0

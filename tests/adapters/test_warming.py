@@ -79,9 +79,7 @@ def test_no_lock_of_the_database_is_lost(tmp_path: Path) -> None:
     warmer = Warmer(lambda: [path])
     assert warmer.begin()
     warmer.wait()
-    code = (
-        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], timeout=0); c.execute('SELECT 1 FROM t')"
-    )
+    code = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], timeout=0); c.execute('SELECT 1 FROM t')"
     other = subprocess.run(
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
     )

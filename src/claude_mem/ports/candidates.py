@@ -37,7 +37,9 @@ _MEETING_WORDS = 5
 _MEETING_PAIRS = 3  # words that are paired
 _SINGLES = 3
 _MANY_WORDS = 8
-_MOSTLY: Final = 0.7  # of all documents: looking for that label costs more than looking at who lacks it
+_MOSTLY: Final = (
+    0.7  # of all documents: looking for that label costs more than looking at who lacks it
+)
 _SPARE: Final = 1.05
 _KNOWN_COMMON = 4_096
 _TOLERANCE = 0.05

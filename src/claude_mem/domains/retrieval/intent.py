@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property, lru_cache
 from typing import Final
 
@@ -161,6 +162,13 @@ def _is_of(times: tuple[when.Time, ...], moment: int, place: str) -> bool:
 
 def read(question: str, now: int, place: str = "UTC") -> Intent:
     """Read a question of any length and content; `now` is in Unix ms, `place` an IANA zone."""
+    return _read(question, when.day_of(now, when.zone(place)))
+
+
+@lru_cache(
+    maxsize=32
+)  # a search reads its question before its vector is made, and again in its transaction
+def _read(question: str, today: date) -> Intent:
     text = question[:MAX_CHARS]
     files = tuple(dict.fromkeys(it for it in _FILE.findall(text) if _is_file(it)))[:MAX_FILES]
     return Intent(
@@ -168,7 +176,7 @@ def read(question: str, now: int, place: str = "UTC") -> Intent:
         names=_names(text),
         is_first_person=_FIRST.search(text) is not None,
         is_about_answers=_ANSWERED.search(text) is not None,
-        times=when.times(text, when.day_of(now, when.zone(place))),
+        times=when.times(text, today),
         files=files,
         identifiers=tuple(dict.fromkeys(_IDENTIFIER.findall(text))),
         tools=_tools(text),

@@ -11,7 +11,7 @@ from claude_mem.ports.lexical import LexicalPlan
 
 # How many documents are scored: enough that a page is never cut short by the engine's first guess.
 CANDIDATES: Final = 150
-CANDIDATES_IN_HASTE: Final = 100
+CANDIDATES_IN_HASTE: Final = 80
 MAX_CANDIDATES: Final = 2_000
 _SPARE = 60
 

@@ -149,7 +149,9 @@ def _present(frequencies: Mapping[str, int]) -> dict[str, int]:
     return {word: count for word, count in frequencies.items() if count}
 
 
-_Read: TypeAlias = tuple[list[float], list[float]]  # what the words asked give, and those of translations
+_Read: TypeAlias = tuple[
+    list[float], list[float]
+]  # what the words asked give, and those of translations
 
 
 class TranslatingScorer:
