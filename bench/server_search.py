@@ -30,6 +30,7 @@ from bench.server import Cost, backend, filled, machine, postgres, tenants
 from claude_mem.adapters.postgres import lexical
 from claude_mem.adapters.postgres.database import PostgresDatabase
 from claude_mem.adapters.postgres.lexical import PostgresLexicalIndex
+from claude_mem.app.collecting import settle
 from claude_mem.domains.access import service as access
 from claude_mem.domains.memory import service as memory
 from claude_mem.domains.memory.model import NewSession, Recording
@@ -269,6 +270,7 @@ async def measure(urls: Any, size: int, queries: int) -> dict[str, Any]:
     """By size of the tenant and family of query."""
     database = PostgresDatabase(urls.runtime, 1)
     searching = SearchService(database, PostgresLexicalIndex(), memory.get_many)
+    settle()  # as a replica does
     found: dict[str, Any] = {}
     for label, scopes in tenants(size).items():
         scope = scopes[0]

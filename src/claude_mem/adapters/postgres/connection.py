@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
-from sqlalchemy import create_engine, make_url
+from sqlalchemy import create_engine, event, make_url
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import ArgumentError
 
@@ -42,7 +44,7 @@ def make_engine(url: str, connections: int) -> Engine:
         raise MemError("the address of PostgreSQL does not begin with postgresql://")
     options = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
     try:
-        return create_engine(
+        engine = create_engine(
             address.set(drivername="postgresql+psycopg"),
             isolation_level="AUTOCOMMIT",
             pool_size=connections,
@@ -53,10 +55,18 @@ def make_engine(url: str, connections: int) -> Engine:
             json_deserializer=orjson.loads,
             connect_args={"application_name": "claude-mem", "options": options, **_NETWORK},
         )
+        from psycopg.types.string import TextLoader
     except ModuleNotFoundError as error:
         raise MemError(
             "PostgreSQL needs its driver: install requirements/server.lock beside the program"
         ) from error
+
+    @event.listens_for(engine, "connect")
+    def _ids_as_text(connection: Any, _: object) -> None:
+        # As they are used: of the hundreds that a search reads none has to be made an object, and text again.
+        connection.adapters.register_loader("uuid", TextLoader)
+
+    return engine
 
 
 def _dump_json(value: object) -> str:
