@@ -73,6 +73,78 @@ async def test_a_turn_that_comes_while_its_caller_leaves_is_handed_on() -> None:
     await asyncio.wait_for(staying, PATIENCE_S)
 
 
+async def test_who_leaves_while_turns_come_back_takes_none_and_harms_nobody() -> None:
+    turns = Turns(each=4, together=4, patience_s=SOON_S)
+    for _ in range(4):
+        await turns.take("a")
+    waiting = [asyncio.create_task(turns.take("a")) for _ in range(100)]
+    await asyncio.sleep(SOON_S * 0.9)
+    loop = asyncio.get_running_loop()
+    faults: list[object] = []
+    loop.set_exception_handler(lambda _, context: faults.append(context))
+    until = loop.time() + SOON_S
+    # Each is handed on at once, some to those whose patience ends this very moment.
+    while loop.time() < until:
+        turns.give_back("a")
+        await asyncio.sleep(0)
+        if turns._all < 4:
+            await turns.take("a")
+    found = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(it) for it in found} <= {type(None), Unavailable}
+    assert faults == []
+    while turns._all:
+        turns.give_back("a")
+    await asyncio.wait_for(turns.ended(), PATIENCE_S)
+
+
+async def test_a_tenant_who_asks_once_is_not_held_up_by_those_who_ask_for_much() -> None:
+    turns = Turns(each=2, together=3)
+    for tenant in ("a", "a", "b"):
+        await turns.take(tenant)
+    order: list[str] = []
+
+    async def take(tenant: str) -> None:
+        await turns.take(tenant)
+        order.append(tenant)
+
+    waiting = [asyncio.create_task(take(tenant)) for tenant in "aaabbbc"]
+    await settled()
+    turns.give_back("a")
+    await settled()
+    assert order == ["c"]
+    for one in waiting:
+        one.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_what_is_written_goes_before_what_is_asked_and_waits_as_long_as_it_takes() -> None:
+    turns = Turns(each=1, together=1, patience_s=SOON_S)
+    await turns.take("a")
+    order: list[str] = []
+
+    async def take(name: str, *, first: bool) -> None:
+        await turns.take("a", first=first)
+        order.append(name)
+        turns.give_back("a")
+
+    asked = asyncio.create_task(take("asked", first=False))
+    await settled()
+    written = asyncio.create_task(take("written", first=True))
+    with pytest.raises(Unavailable):
+        await asked
+    turns.give_back("a")
+    await asyncio.wait_for(written, PATIENCE_S)
+    assert order == ["written"]
+
+
+async def test_a_closed_database_keeps_no_turn(postgres_urls: Urls) -> None:
+    database = PostgresDatabase(postgres_urls.runtime, connections=2)
+    await database.close()
+    with pytest.raises(RuntimeError):
+        await database.read(tenant_scope(new_id()), lambda _: None)
+    await asyncio.wait_for(database.close(), PATIENCE_S)
+
+
 async def test_slow_work_of_one_tenant_leaves_room_for_others(postgres_urls: Urls) -> None:
     database = PostgresDatabase(postgres_urls.runtime, connections=4)
     loud, quiet = tenant_scope(new_id()), tenant_scope(new_id())

@@ -15,7 +15,7 @@ from claude_mem.domains.access.model import NewKey, digest, make_key_text
 from claude_mem.kernel.clock import now_ms
 from claude_mem.kernel.errors import AuthInvalid, AuthMissing, MemError, Unavailable
 from claude_mem.kernel.ids import new_id
-from claude_mem.kernel.scope import OPERATOR_PERMISSIONS, ROLES, Scope
+from claude_mem.kernel.scope import NOBODY, OPERATOR_PERMISSIONS, ROLES, Scope
 from claude_mem.ports.database import Database, Tx
 
 T = TypeVar("T")
@@ -101,6 +101,7 @@ def test_a_secret_is_random_of_256_bits_and_its_key_can_be_taken_apart() -> None
         lambda key: key[:-1] + "é",
         lambda key: key[:0],
         lambda key: "cm_sk_local_" + key[-43:],
+        lambda key: make_key_text(NOBODY, key[-43:]),
     ],
 )
 def test_what_is_no_key_names_no_enterprise(spoil: Callable[[str], str]) -> None:

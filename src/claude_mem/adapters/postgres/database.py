@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 from uuid import UUID
 
@@ -33,6 +34,7 @@ _CLEAN = "RESET ALL; CLOSE ALL"
 _MIN_READER = "SELECT value::integer FROM schema_info WHERE key = 'min_reader_version'"
 _CHANCE = random.Random()  # noqa: S311 - no secret; the sequence of who uses us stays as it is
 _ATTEMPTS = 5
+_LAST_S = 60.0  # for those who wait for their turn when it is closed
 _PAUSE = (
     0.01  # seconds before the second attempt; doubles, and is spread so that two do not meet again
 )
@@ -59,7 +61,7 @@ class PostgresDatabase:
 
     async def write(self, scope: Scope, work: Callable[[Tx], T]) -> T:
         """See the port. Durable means: as `synchronous_commit` of the server says (on its disk, by default)."""
-        return await self._hand_in(scope, _begin(_WRITE, scope), work)
+        return await self._hand_in(scope, _begin(_WRITE, scope), work, first=True)
 
     async def min_reader_version(self) -> int:
         """The oldest program that may use this schema. Raises Unavailable while the server cannot be asked."""
@@ -69,13 +71,18 @@ class PostgresDatabase:
 
     async def close(self) -> None:
         """See the port."""
-        await self._turns.ended()
+        with suppress(TimeoutError):  # what runs is waited for below, whatever became of its loop
+            async with asyncio.timeout(_LAST_S):
+                await self._turns.ended()
         await asyncio.get_running_loop().run_in_executor(None, self._close_now)
 
-    async def _hand_in(self, scope: Scope, begin: str, work: Callable[[Tx], T]) -> T:
+    async def _hand_in(
+        self, scope: Scope, begin: str, work: Callable[[Tx], T], *, first: bool = False
+    ) -> T:
+        """What was acknowledged is written `first`: it must not wait for everything that is asked."""
         if scope.enterprise_id == NOBODY:
             return await asyncio.wrap_future(self._threads.submit(self._run, begin, work))
-        await self._turns.take(scope.enterprise_id)
+        await self._turns.take(scope.enterprise_id, first=first)
         loop = asyncio.get_running_loop()
 
         def ended(_: object) -> None:
@@ -85,7 +92,11 @@ class PostgresDatabase:
                 self._turns.give_back(scope.enterprise_id)
 
         # When its thread is free, and not when its caller went away: else who hangs up would hold every connection.
-        handed_in = self._threads.submit(self._run, begin, work)
+        try:
+            handed_in = self._threads.submit(self._run, begin, work)
+        except RuntimeError:  # it is closed
+            self._turns.give_back(scope.enterprise_id)
+            raise
         handed_in.add_done_callback(ended)
         return await asyncio.wrap_future(handed_in)
 

@@ -19,7 +19,10 @@ _Waiting = tuple[str, "asyncio.Future[None]"]
 
 
 class Turns:
-    """At most `each` at once of a tenant and `together` of all; the others wait, first come first served."""
+    """At most `each` at once of a tenant and `together` of all; the others wait in line.
+
+    Of those who may, whose tenant has the fewest turns is next, of equals who came first.
+    """
 
     def __init__(self, each: int, together: int, patience_s: float = PATIENCE_S) -> None:
         self._each, self._together = each, together
@@ -30,25 +33,29 @@ class Turns:
         self._quiet = asyncio.Event()
         self._quiet.set()
 
-    async def take(self, tenant: str) -> None:
-        """A turn of the tenant's, until it is given back; raises Unavailable when none came in time."""
+    async def take(self, tenant: str, *, first: bool = False) -> None:
+        """A turn of the tenant's, until it is given back; raises Unavailable when none came in time.
+
+        `first`: before those of the tenant who wait already, and however long that takes.
+        """
         if self._is_free(tenant):
             self._count(tenant)
         else:
-            await self._wait(tenant)
+            await self._wait(tenant, first=first)
 
     def give_back(self, tenant: str) -> None:
-        """End a turn: the first who may has the next."""
+        """End a turn: the next one begins."""
         self._all -= 1
         self._running[tenant] -= 1
         if not self._running[tenant]:
             del self._running[tenant]
-        for mine in self._line:
-            if self._is_free(mine[0]):
-                self._line.remove(mine)
-                self._count(mine[0])
-                mine[1].set_result(None)
-                return
+        # Who is leaving still stands in line, but needs none.
+        able = [it for it in self._line if not it[1].done() and self._is_free(it[0])]
+        if able:
+            following = min(able, key=lambda it: self._running[it[0]])
+            self._line.remove(following)
+            self._count(following[0])
+            following[1].set_result(None)
         if not self._all:
             self._quiet.set()
 
@@ -64,12 +71,12 @@ class Turns:
         self._all += 1
         self._quiet.clear()
 
-    async def _wait(self, tenant: str) -> None:
+    async def _wait(self, tenant: str, *, first: bool) -> None:
         """Until a turn is taken for this one by who gave it back."""
         mine = tenant, asyncio.get_running_loop().create_future()
-        self._line.append(mine)
+        self._line.insert(0 if first else len(self._line), mine)
         try:
-            async with asyncio.timeout(self._patience_s):
+            async with asyncio.timeout(None if first else self._patience_s):
                 await mine[1]
         except BaseException as error:
             if mine in self._line:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from claude_mem.kernel.errors import Detail, Invalid
-from claude_mem.kernel.scope import ROLES, Scope
+from claude_mem.kernel.scope import NOBODY, ROLES, Scope
 
 LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 SECRET_LENGTH = 43  # of 62 letters: 256.03 bits
@@ -72,9 +72,10 @@ def key_prefix(text: str) -> str:
 
 
 def enterprise_of_key(text: str) -> str | None:
-    """The enterprise a key names; None for what is no key."""
+    """The enterprise a key names; None for what is no key. The program's own scope, which is nobody's, has none."""
     found = _KEY.fullmatch(text)
-    return None if found is None else "-".join(found.groups())
+    named = None if found is None else "-".join(found.groups())
+    return None if named == NOBODY else named
 
 
 def digest(secret: str) -> str:
