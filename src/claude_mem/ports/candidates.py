@@ -40,7 +40,7 @@ _MANY_WORDS = 8
 _MOSTLY: Final = (
     0.7  # of all documents: looking for that label costs more than looking at who lacks it
 )
-_SPARE: Final = 1.05
+_SPARE: Final = 1.15
 _KNOWN_COMMON = 4_096
 _TOLERANCE = 0.05
 

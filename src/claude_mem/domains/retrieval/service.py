@@ -7,7 +7,7 @@ committed can be found.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -70,7 +70,7 @@ from claude_mem.kernel.errors import NotFound
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.cache import Cache
 from claude_mem.ports.database import Database, Tx
-from claude_mem.ports.lexical import LexicalDocument, LexicalIndex, LexicalPlan
+from claude_mem.ports.lexical import Candidates, LexicalDocument, LexicalIndex, LexicalPlan
 
 # With fewer, nearly every word is in many of them, and none would count as rare.
 _FEW_DOCUMENTS = 100
@@ -381,9 +381,13 @@ class SearchService:
 
     def _rank(self, scope: Scope, tx: Tx, asked: _Asked) -> Ranking:
         query, collection = asked.query, asked.collection
-        loose = _is_of_projects(asked.filters)
+        # Nobody turns the pages of what is asked in haste, nor is told how much there is.
+        loose = query.in_haste and _is_of_projects(asked.filters)
+        known: dict[int, StoredDocument] = {}
         own, *more = (
-            self._lexical.candidates(scope, tx, replace(plan, loose=loose)) for plan in asked.plans
+            self._candidates(scope, tx, asked, known)
+            if loose
+            else (self._lexical.candidates(scope, tx, plan) for plan in asked.plans)
         )
         candidates = translating.joined(own, *more)
         of_then = timed.candidates(
@@ -391,10 +395,9 @@ class SearchService:
             asked.question.place,
         )
         numbers = dict.fromkeys((*candidates.numbers, *of_then))
-        found = repository.load(scope, tx, list(numbers))
+        found = [known[it] for it in numbers if it in known]
+        found += repository.load(scope, tx, [it for it in numbers if it not in known])
         documents = [it for it in found if asked.filters.holds(it.occurred_at)]
-        if loose:
-            documents = [it for it in documents if allows(asked.filters, it)]
         sums = (collection.documents, collection.title_tokens, collection.body_tokens)
         whole = CorpusStatistics.of(*sums)
         made = partial(translating.scorer, whole, own, more, asked.phrases)
@@ -421,6 +424,26 @@ class SearchService:
                 for word, count in own.frequencies.items()
             },
         )
+
+    def _candidates(
+        self, scope: Scope, tx: Tx, asked: _Asked, known: dict[int, StoredDocument]
+    ) -> Iterator[Candidates]:
+        """What the words find, by plan. The index is not asked for the project where most documents are of it: their rows
+        (`known`) tell. Words go with projects, so too few may be of it: then the index is asked all the same.
+        """
+        for plan in asked.plans:
+            found = self._lexical.candidates(scope, tx, replace(plan, loose=True))
+            rows = {it.number: it for it in repository.load(scope, tx, found.numbers)}
+            left = tuple(
+                it for it in found.numbers if it in rows and allows(asked.filters, rows[it])
+            )
+            is_cut = found.total_is_estimate or found.total > len(found.numbers)
+            if is_cut and len(left) < plan.limit:
+                yield self._lexical.candidates(scope, tx, plan)
+            else:
+                known.update((it, rows[it]) for it in left)
+                total = max(found.total, len(left)) if is_cut else len(left)
+                yield replace(found, numbers=left, total=total, total_is_estimate=is_cut)
 
     def _result(self, scope: Scope, tx: Tx, asked: _Asked, ranking: Ranking) -> SearchResult:
         """A ranking as it is shown: with the rows as they are now."""
