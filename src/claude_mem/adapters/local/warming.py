@@ -46,8 +46,12 @@ class Warmer:
             return False
         self._at = now
         # A daemon: it must hold up nobody's end, and leaves nothing half done.
-        self._thread = threading.Thread(target=self._read, name="warmer", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._read, name="warmer", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # there is none to be had
+            return False
+        self._thread = thread
         return True
 
     def wait(self) -> None:

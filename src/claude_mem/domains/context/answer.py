@@ -31,7 +31,7 @@ from claude_mem.ports.cache import Cache
 from claude_mem.ports.database import Database, Tx
 
 START_S: Final = 0.18  # until SessionStart is answered: the hook waits 0.25 in all
-PROMPT_S: Final = 0.038  # in which all work for a prompt is begun, and until it is answered:
+PROMPT_S: Final = 0.036  # in which all work for a prompt is begun, and until it is answered:
 PROMPT_LIMIT_S: Final = 0.15
 EMBED_S: Final = 0.02  # a prompt's vector that takes longer is done without
 CATCH_UP_S: Final = 0.08  # of it, for what was just recorded to become rows

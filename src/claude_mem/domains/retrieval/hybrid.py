@@ -33,7 +33,7 @@ from claude_mem.ports.vectors import VectorModel
 
 NEAREST: Final = 200  # things asked of the vector engine
 FILTERED: Final = 600  # of the newest that a filter leaves, where it leaves few of those
-NEAREST_IN_HASTE: Final = 48
+NEAREST_IN_HASTE: Final = 40
 FEW: Final = 60  # that a filter left
 EMBED_S: Final = 2.0  # a question's vector that takes longer is done without
 SHORT_ANSWER: Final = 60  # tokens

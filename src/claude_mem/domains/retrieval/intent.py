@@ -162,12 +162,10 @@ def _is_of(times: tuple[when.Time, ...], moment: int, place: str) -> bool:
 
 def read(question: str, now: int, place: str = "UTC") -> Intent:
     """Read a question of any length and content; `now` is in Unix ms, `place` an IANA zone."""
-    return _read(question, when.day_of(now, when.zone(place)))
+    today = when.day_of(now, when.zone(place))
+    return _reread(question, today) if len(question) <= MAX_CHARS else _read(question, today)
 
 
-@lru_cache(
-    maxsize=32
-)  # a search reads its question before its vector is made, and again in its transaction
 def _read(question: str, today: date) -> Intent:
     text = question[:MAX_CHARS]
     files = tuple(dict.fromkeys(it for it in _FILE.findall(text) if _is_file(it)))[:MAX_FILES]
@@ -183,6 +181,10 @@ def _read(question: str, today: date) -> Intent:
         kinds=frozenset(kind for kind, pattern in _KINDS.items() if pattern.search(text)),
         foreign=_foreign(text),
     )
+
+
+# A search reads its question before its vector is made, and again in its transaction.
+_reread: Final = lru_cache(maxsize=16)(_read)
 
 
 def trust(intent: Intent, languages: str) -> float:

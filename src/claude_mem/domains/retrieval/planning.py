@@ -11,9 +11,9 @@ from claude_mem.ports.lexical import LexicalPlan
 
 # How many documents are scored: enough that a page is never cut short by the engine's first guess.
 CANDIDATES: Final = 150
-CANDIDATES_IN_HASTE: Final = 80
+CANDIDATES_IN_HASTE: Final = 64
 MAX_CANDIDATES: Final = 2_000
-_SPARE = 60
+_SPARE, _SPARE_IN_HASTE = 60, 40
 
 
 def plan_of(
@@ -23,7 +23,9 @@ def plan_of(
     beginnings = [f"{prefix.text}*" for prefix in parsed.prefixes]
     stems = [stem for prefix in parsed.prefixes for stem in prefix.also]
     excluded_beginnings = tuple((f"{prefix}*",) for prefix in parsed.excluded_prefixes)
-    fewest = CANDIDATES_IN_HASTE if query.in_haste else CANDIDATES
+    fewest, spare = (
+        (CANDIDATES_IN_HASTE, _SPARE_IN_HASTE) if query.in_haste else (CANDIDATES, _SPARE)
+    )
     return LexicalPlan(
         words=tuple(dict.fromkeys((*parsed.terms, *beginnings, *stems))),
         phrases=parsed.phrases,
@@ -33,5 +35,5 @@ def plan_of(
         first=collection.first,
         last=collection.last,
         shared=collection.shared,
-        limit=min(max(query.offset + query.limit + _SPARE, fewest), MAX_CANDIDATES),
+        limit=min(max(query.offset + query.limit + spare, fewest), MAX_CANDIDATES),
     )
