@@ -428,8 +428,8 @@ class SearchService:
     def _candidates(
         self, scope: Scope, tx: Tx, asked: _Asked, known: dict[int, StoredDocument]
     ) -> Iterator[Candidates]:
-        """What the words find, by plan. The index is not asked for the project where most documents are of it: their rows
-        (`known`) tell. Words go with projects, so too few may be of it: then the index is asked all the same.
+        """What the words find, by plan. Where most documents are of the project their rows (`known`) tell and no
+        index is asked for it; but words go with projects, so where too few are left it is asked all the same.
         """
         for plan in asked.plans:
             found = self._lexical.candidates(scope, tx, replace(plan, loose=True))
