@@ -2,147 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from search_support import DAY, NOW, OURS, THEIRS, Memory, Note, search_store
 
-from claude_mem.adapters.sqlite.database import SqliteDatabase
-from claude_mem.adapters.sqlite.lexical import SqliteLexicalIndex
-from claude_mem.app.migrate import ensure_current
-from claude_mem.domains.access import service as access
 from claude_mem.domains.memory import service as memory
-from claude_mem.domains.memory.model import EntityRef, NewObservation, NewSession, Recording
-from claude_mem.domains.retrieval import repository
+from claude_mem.domains.memory.model import EntityRef
 from claude_mem.domains.retrieval.analysis import ANALYSIS_VERSION
-from claude_mem.domains.retrieval.model import Filters, IndexEntry, Query, SearchResult
-from claude_mem.domains.retrieval.service import IndexingService, SearchService
-from claude_mem.kernel.ids import new_id
-from claude_mem.kernel.scope import Scope, local_scope
+from claude_mem.domains.retrieval.model import Filters
 from claude_mem.ports.database import Tx
 
+__all__ = ["search_store"]
+
 pytestmark = pytest.mark.anyio
-
-OURS = local_scope()
-THEIRS = Scope(
-    "00000000-0000-7000-8000-0000000000ff", "00000000-0000-7000-8000-0000000000fe", frozenset()
-)
-DAY = 86_400_000
-NOW = 20_000 * DAY + 12 * 3_600_000
-
-
-@dataclass(frozen=True)
-class Note:
-    """What a test remembers: by default something observed today in the project `ledger`."""
-
-    body: str
-    title: str = ""
-    project: str = "/home/dev/ledger"
-    type: str = "tool_result"
-    tool: str = "Bash"
-    role: str | None = None
-    tags: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
-    occurred_at: int = NOW
-
-
-@dataclass
-class Memory:
-    """A store with its search."""
-
-    database: SqliteDatabase
-    indexing: IndexingService
-    search: SearchService
-    entries: list[IndexEntry] = field(default_factory=list)
-
-    async def remember(self, *notes: Note | str, scope: Scope = OURS) -> list[EntityRef]:
-        """Write rows and index them in one transaction, as recording does."""
-        made = [Note(note) if isinstance(note, str) else note for note in notes]
-
-        def work(tx: Tx) -> list[IndexEntry]:
-            recording, entries = Recording(), []
-            for note in made:
-                session, observation, entry = _rows(scope, tx, note)
-                recording.sessions.append(session)
-                recording.observations.append(observation)
-                entries.append(entry)
-            memory.record(scope, tx, recording)
-            self.indexing.index(scope, tx, entries)
-            return entries
-
-        entries = await self.database.write(scope, work)
-        self.entries += entries
-        return [EntityRef(entry.kind, entry.entity_id) for entry in entries]
-
-    async def find(self, text: str, scope: Scope = OURS, **options: Any) -> SearchResult:
-        return await self.search.search(scope, Query(text, **options), now=NOW)
-
-    async def bodies(self, text: str, scope: Scope = OURS, **options: Any) -> list[str]:
-        found = await self.find(text, scope, **options)
-        return [hit.row["content"] for hit in found.hits]
-
-    async def collection(self, scope: Scope = OURS) -> Any:
-        return await self.database.read(scope, lambda tx: repository.collection(scope, tx))
-
-
-def _rows(scope: Scope, tx: Tx, note: Note) -> tuple[NewSession, NewObservation, IndexEntry]:
-    project = access.ensure_project(scope, tx, note.project)
-    session, entity = new_id(note.occurred_at), new_id(note.occurred_at)
-    return (
-        NewSession(
-            session, project, note.role, "claude-code", f"agent-{session}", "A session", NOW, {}
-        ),
-        NewObservation(
-            id=entity,
-            session_id=session,
-            prompt_id=None,
-            event_id=new_id(note.occurred_at),
-            observation_type=note.type,
-            source_tool=note.tool,
-            title=note.title,
-            content=note.body,
-            content_hash="",
-            command=None,
-            exit_status=None,
-            importance=0.5,
-            tags=note.tags,
-            metadata={},
-            subagent_id=None,
-            occurred_at=note.occurred_at,
-        ),
-        IndexEntry(
-            kind="observation",
-            entity_id=entity,
-            title=note.title,
-            body=note.body,
-            project_id=project,
-            session_id=session,
-            type=note.type,
-            tool=note.tool,
-            role=note.role,
-            tags=note.tags,
-            files=note.files,
-            occurred_at=note.occurred_at,
-        ),
-    )
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Memory]:
-    path = tmp_path / "test.db"
-    ensure_current(path)
-    database = SqliteDatabase(path)
-    await database.write(OURS, access.make_local_organisation)
-    lexical = SqliteLexicalIndex()
-    yield Memory(
-        database, IndexingService(lexical), SearchService(database, lexical, memory.get_many)
-    )
-    await database.close()
 
 
 async def their_organisation(store: Memory) -> None:
@@ -266,44 +144,6 @@ async def test_what_is_of_a_day_that_is_named_is_found_whatever_it_says(store: M
     assert "the lock is released" in await store.bodies(asked, limit=10)
     assert "the lock is released" not in await store.bodies("what of the park", limit=10)
     assert "the lock is released" not in await store.bodies(asked, limit=10, fusion="lexical")
-
-
-@pytest.mark.parametrize("in_haste", [False, True])
-async def test_a_project_that_most_is_of_shows_nothing_of_others(
-    store: Memory, in_haste: bool
-) -> None:
-    """In haste its label is not asked for then: who ranks looks at the rows."""
-    many = [Note(f"token number{number}") for number in range(40)]
-    others = [Note(f"token other{number}", project="/home/dev/shop") for number in range(9)]
-    await store.remember("first", *many, *others)
-    asked = {"in_haste": in_haste, "limit": 50}
-    found = await store.find("token", project="ledger", **asked)
-    assert {hit.project for hit in found.hits} == {"ledger"}
-    assert (len(found.hits), found.total, found.total_is_estimate) == (40, 40, False)
-    assert await store.bodies("other3", project="ledger", **asked) == []
-    assert await store.bodies("other3", project="shop", **asked) == ["token other3"]
-
-
-@pytest.mark.parametrize("fusion", ["lexical", "score"])
-@pytest.mark.parametrize("newest", ["ledger", "shop"])
-async def test_a_word_of_another_project_crowds_nothing_out(
-    store: Memory, newest: str, fusion: str
-) -> None:
-    """Words go with projects: that most documents are of one says nothing of those that have a word.
-
-    What is newest tells the share of a project, so one that has just begun can pass for nearly everything.
-    """
-    few = [Note(f"kubernetes at length {'word ' * 30} ledger{number}") for number in range(25)]
-    fill = [Note(f"filler{number}") for number in range(1_300)]
-    many = [Note(f"kubernetes {number}", project="/home/dev/shop") for number in range(300)]
-    more = [Note(f"other{number}", project="/home/dev/shop") for number in range(300)]
-    order = [*many, *few, *fill] if newest == "ledger" else [*fill, *few, *many, *more]
-    await store.remember(*order)
-    for project, count in (("ledger", 25), ("shop", 300)):
-        asked = {"project": project, "limit": 20, "fusion": fusion, "in_haste": True}
-        found = await store.find("kubernetes", **asked)
-        assert {hit.project for hit in found.hits} == {project}
-        assert len(found.hits) == min(20, count)
 
 
 async def test_projects_and_sessions_by_what_people_call_them(store: Memory) -> None:

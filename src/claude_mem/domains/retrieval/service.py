@@ -7,7 +7,7 @@ committed can be found.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -22,6 +22,7 @@ from claude_mem.domains.retrieval import (
     intent,
     kept,
     labels,
+    projects,
     repository,
     timed,
     traits,
@@ -41,7 +42,6 @@ from claude_mem.domains.retrieval.hybrid import (
     Meant,
     Question,
     Understanding,
-    allows,
     fields_of,
 )
 from claude_mem.domains.retrieval.model import (
@@ -70,7 +70,7 @@ from claude_mem.kernel.errors import NotFound
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.cache import Cache
 from claude_mem.ports.database import Database, Tx
-from claude_mem.ports.lexical import Candidates, LexicalDocument, LexicalIndex, LexicalPlan
+from claude_mem.ports.lexical import LexicalDocument, LexicalIndex, LexicalPlan
 
 # With fewer, nearly every word is in many of them, and none would count as rare.
 _FEW_DOCUMENTS = 100
@@ -382,12 +382,15 @@ class SearchService:
     def _rank(self, scope: Scope, tx: Tx, asked: _Asked) -> Ranking:
         query, collection = asked.query, asked.collection
         # Nobody turns the pages of what is asked in haste, nor is told how much there is.
-        loose = query.in_haste and _is_of_projects(asked.filters)
+        loose = query.in_haste and projects.are_all(asked.filters)
         known: dict[int, StoredDocument] = {}
+        find = partial(self._lexical.candidates, scope, tx)
         own, *more = (
-            self._candidates(scope, tx, asked, known)
+            projects.candidates(
+                asked.plans, asked.filters, find, partial(repository.load, scope, tx), known
+            )
             if loose
-            else (self._lexical.candidates(scope, tx, plan) for plan in asked.plans)
+            else map(find, asked.plans)
         )
         candidates = translating.joined(own, *more)
         of_then = timed.candidates(
@@ -425,26 +428,6 @@ class SearchService:
             },
         )
 
-    def _candidates(
-        self, scope: Scope, tx: Tx, asked: _Asked, known: dict[int, StoredDocument]
-    ) -> Iterator[Candidates]:
-        """What the words find, by plan. Where most documents are of the project their rows (`known`) tell and no
-        index is asked for it; but words go with projects, so where too few are left it is asked all the same.
-        """
-        for plan in asked.plans:
-            found = self._lexical.candidates(scope, tx, replace(plan, loose=True))
-            rows = {it.number: it for it in repository.load(scope, tx, found.numbers)}
-            left = tuple(
-                it for it in found.numbers if it in rows and allows(asked.filters, rows[it])
-            )
-            is_cut = found.total_is_estimate or found.total > len(found.numbers)
-            if is_cut and len(left) < plan.limit:
-                yield self._lexical.candidates(scope, tx, plan)
-            else:
-                known.update((it, rows[it]) for it in left)
-                total = max(found.total, len(left)) if is_cut else len(left)
-                yield replace(found, numbers=left, total=total, total_is_estimate=is_cut)
-
     def _result(self, scope: Scope, tx: Tx, asked: _Asked, ranking: Ranking) -> SearchResult:
         """A ranking as it is shown: with the rows as they are now."""
         rows = self._hydrate(scope, tx, [ranked.ref for ranked in ranking.page])
@@ -474,11 +457,6 @@ class SearchService:
             known = {"": "", **{row["id"]: row["name"] for row in access.projects(scope, tx)}}
             self._names[scope.enterprise_id] = known
         return known
-
-
-def _is_of_projects(filters: Filters) -> bool:
-    """Whether nothing but its project is required of a document: what its row tells as its labels do."""
-    return filters.project_ids is not None and filters == Filters(project_ids=filters.project_ids)
 
 
 def _times(asked: _Asked) -> tuple[when.Time, ...]:
