@@ -39,6 +39,14 @@ def test_who_is_named(question: str, speaker: str, expected: bool) -> None:
     assert read(question).names_speaker(speaker) is expected
 
 
+def test_the_letters_of_an_id_name_nobody() -> None:
+    uuid, digest = "01a22872-bdd1-7d13-bea0-9bf0b228dee3", "9bea0b228cc63"
+    for text in (uuid, uuid.upper(), digest, f"of {digest}, not {uuid}"):
+        assert not read(text).names & {"bdd", "bea", "dee", "bf"}
+        assert not read("did bea or dee say so?").names_speaker(text)
+    assert read(f"what did bea say of {uuid}?").names_speaker("Bea")
+
+
 @pytest.mark.parametrize(
     ("question", "expected"),
     [

@@ -62,6 +62,10 @@ _ANSWERED: Final = re.compile(
     re.IGNORECASE,
 )
 _NAME: Final = re.compile(r"[^\W\d_][^\W\d_’'-]+")
+# The letters of an id are nobody's name, though "bea" and "dee" are made of its digits.
+_ID: Final = re.compile(
+    r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b(?=[a-f]*\d)[0-9a-f]{7,40}\b", re.IGNORECASE
+)
 _FILE: Final = re.compile(
     r"(?<![\w/.~-])(?:~?/)?(?:[\w.-]+/)*[\w-]+(?:\.[\w-]+)*\.[A-Za-z][A-Za-z0-9]{0,7}(?![\w/-])"
     r"|(?<![\w:/.~-])(?:~?/|\.{1,2}/)?(?:[\w.-]+/)+[\w.-]+",
@@ -201,7 +205,7 @@ _FOREIGN_LIMIT: Final = 0.5
 
 
 def _names(text: str) -> frozenset[str]:
-    words = _NAME.findall(text)
+    words = _NAME.findall(_ID.sub(" ", text))
     if any(word[0].isupper() for word in words[1:]):
         words = [word for word in words if word[0].isupper()]
     return frozenset(word.lower() for word in words) - _OPENERS - _LABELS
@@ -216,7 +220,7 @@ def _tools(text: str) -> frozenset[str]:
 
 @lru_cache(maxsize=1_024)
 def _parts(speaker: str) -> frozenset[str]:
-    return frozenset(word.lower() for word in _NAME.findall(speaker)) - _LABELS
+    return frozenset(word.lower() for word in _NAME.findall(_ID.sub(" ", speaker))) - _LABELS
 
 
 def _is_file(text: str) -> bool:
