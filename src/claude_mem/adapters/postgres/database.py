@@ -11,7 +11,6 @@ import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import TypeVar
 from uuid import UUID
 
@@ -20,9 +19,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from claude_mem.adapters.postgres.connection import make_engine
 from claude_mem.adapters.postgres.errors import is_collision, is_gone, translate
-from claude_mem.adapters.postgres.turns import Turns
 from claude_mem.kernel.errors import MemError, Unavailable
-from claude_mem.kernel.scope import NOBODY, Scope, nobody
+from claude_mem.kernel.scope import Scope, nobody
 from claude_mem.ports.database import Tx
 
 T = TypeVar("T")
@@ -34,7 +32,6 @@ _CLEAN = "RESET ALL; CLOSE ALL"
 _MIN_READER = "SELECT value::integer FROM schema_info WHERE key = 'min_reader_version'"
 _CHANCE = random.Random()  # noqa: S311 - no secret; the sequence of who uses us stays as it is
 _ATTEMPTS = 5
-_LAST_S = 60.0  # for those who wait for their turn when it is closed
 _PAUSE = (
     0.01  # seconds before the second attempt; doubles, and is spread so that two do not meet again
 )
@@ -53,15 +50,14 @@ class PostgresDatabase:
     def __init__(self, url: str, connections: int = 8) -> None:
         self._engine = make_engine(url, connections)
         self._threads = ThreadPoolExecutor(connections, thread_name_prefix="db")
-        self._turns = Turns(each=(connections + 1) // 2, together=max(connections - 1, 1))
 
     async def read(self, scope: Scope, work: Callable[[Tx], T]) -> T:
         """See the port."""
-        return await self._hand_in(scope, _begin(_READ, scope), work)
+        return await self._hand_in(_begin(_READ, scope), work)
 
     async def write(self, scope: Scope, work: Callable[[Tx], T]) -> T:
         """See the port. Durable means: as `synchronous_commit` of the server says (on its disk, by default)."""
-        return await self._hand_in(scope, _begin(_WRITE, scope), work, first=True)
+        return await self._hand_in(_begin(_WRITE, scope), work)
 
     async def min_reader_version(self) -> int:
         """The oldest program that may use this schema. Raises Unavailable while the server cannot be asked."""
@@ -71,34 +67,11 @@ class PostgresDatabase:
 
     async def close(self) -> None:
         """See the port."""
-        with suppress(TimeoutError):  # what runs is waited for below, whatever became of its loop
-            async with asyncio.timeout(_LAST_S):
-                await self._turns.ended()
         await asyncio.get_running_loop().run_in_executor(None, self._close_now)
 
-    async def _hand_in(
-        self, scope: Scope, begin: str, work: Callable[[Tx], T], *, first: bool = False
-    ) -> T:
-        """What was acknowledged is written `first`: it must not wait for everything that is asked."""
-        if scope.enterprise_id == NOBODY:
-            return await asyncio.wrap_future(self._threads.submit(self._run, begin, work))
-        await self._turns.take(scope.enterprise_id, first=first)
+    async def _hand_in(self, begin: str, work: Callable[[Tx], T]) -> T:
         loop = asyncio.get_running_loop()
-
-        def ended(_: object) -> None:
-            try:
-                loop.call_soon_threadsafe(self._turns.give_back, scope.enterprise_id)
-            except RuntimeError:  # the loop is closed, and nobody on it waits any more
-                self._turns.give_back(scope.enterprise_id)
-
-        # When its thread is free, and not when its caller went away: else who hangs up would hold every connection.
-        try:
-            handed_in = self._threads.submit(self._run, begin, work)
-        except RuntimeError:  # it is closed
-            self._turns.give_back(scope.enterprise_id)
-            raise
-        handed_in.add_done_callback(ended)
-        return await asyncio.wrap_future(handed_in)
+        return await loop.run_in_executor(self._threads, self._run, begin, work)
 
     def _run(self, begin: str, work: Callable[[Tx], T]) -> T:
         for attempt in range(1, _ATTEMPTS + 1):
