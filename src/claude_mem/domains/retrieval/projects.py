@@ -28,14 +28,14 @@ def candidates(
 ) -> Iterator[Candidates]:
     """What each plan finds, of the projects alone; their rows are put into `known`.
 
-    Where something was cut off and too few of what is left are of them, the index is asked for them after all.
+    Where something was cut off, and of what was found too few are of them, the index is asked for them after all.
     """
     for plan in plans:
         found = find(replace(plan, loose=True))
         rows = {it.number: it for it in load(found.numbers)}
         left = tuple(it for it in found.numbers if it in rows and allows(filters, rows[it]))
         is_cut = found.total_is_estimate or found.total > len(found.numbers)
-        if is_cut and len(left) < plan.limit:
+        if is_cut and len(left) < min(plan.limit, len(found.numbers)):
             yield find(plan)
             continue
         known.update((it, rows[it]) for it in left)
