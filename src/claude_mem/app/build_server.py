@@ -39,6 +39,7 @@ from claude_mem.adapters.redis.cache import RedisCache
 from claude_mem.adapters.redis.connection import Connection as Redis
 from claude_mem.adapters.redis.limits import RedisLimiter
 from claude_mem.api.application import Parts
+from claude_mem.api.fairness import Fairness
 from claude_mem.api.throttle import Rates, Throttle, address
 from claude_mem.app.build import System
 from claude_mem.app.counting import Counted
@@ -68,6 +69,7 @@ from claude_mem.kernel.clock import now_ms, to_iso
 from claude_mem.kernel.errors import NewerDatabase, Unavailable
 from claude_mem.kernel.places import Places, stretched
 from claude_mem.kernel.scope import NOBODY, Scope, nobody, tenant_scope
+from claude_mem.kernel.turns import Turns
 from claude_mem.mcp.door import Door as McpDoor
 from claude_mem.mcp.tools import Tools as McpTools
 from claude_mem.ports.database import Tx
@@ -85,6 +87,8 @@ _ASK_AGAIN_S: Final = 1.0  # the engines, for health: probes come often
 _PATIENCE_S: Final = 2.0  # for what was handed in before to become rows
 _LOOK_S: Final = 0.05
 _MANY: Final = 0.8  # of the bound of dead letters: from there on health says so
+# Of a process's connections, what an enterprise's requests and its hooks' contexts have at once: never all together.
+_ASKED, _CONTEXTS = 3 / 8, 1 / 4
 _log = structlog.get_logger("app")
 
 
@@ -156,6 +160,7 @@ def build_server(
             branch=lambda _folder: "",
             shared=True,
             cache=cache,
+            turns=Turns(_share(settings, _CONTEXTS)),
         ),
         Options(
             at_start=settings.context,
@@ -254,7 +259,7 @@ def build_server(
         lifespan=lifespan,
         hosts=_names(settings.hosts),
         throttle=lambda app: Throttle(
-            app,
+            Fairness(app, _share(settings, _ASKED)),
             RedisLimiter(redis, meanwhile=LocalLimiter()),
             _rates(settings),
             _limit_of,
@@ -263,6 +268,10 @@ def build_server(
         mounts={"/mcp": mcp},
     )
     return System(settings, parts, loop, inbox)
+
+
+def _share(settings: ServerSettings, of_it: float) -> int:
+    return max(int(settings.database_connections * of_it), 1)
 
 
 class _Health:

@@ -27,6 +27,7 @@ from claude_mem.domains.memory.model import EntityRef
 from claude_mem.domains.retrieval.hybrid import NO_MEANING, Meant
 from claude_mem.kernel.clock import now_ms
 from claude_mem.kernel.scope import Scope
+from claude_mem.kernel.turns import Turns
 from claude_mem.ports.cache import Cache
 from claude_mem.ports.database import Database, Tx
 
@@ -76,7 +77,8 @@ class Surroundings:
 
     `warm` is called soon after an answer, for whoever asked will ask again; it returns at once. `shared`: other
     processes answer the same sessions, so that only the table knows what each was given, at once. `cache` is for
-    working memory: worth it where the tables are behind a network.
+    working memory: worth it where the tables are behind a network. `turns` bounds how many contexts an enterprise has
+    made for it at once, where others wait for the same connections.
     """
 
     database: Database
@@ -88,6 +90,7 @@ class Surroundings:
     warm: Callable[[], object] | None = None
     shared: bool = False
     cache: Cache | None = None
+    turns: Turns | None = None
 
 
 class HookContext:
@@ -250,7 +253,22 @@ class HookContext:
             context = self._service.assemble(scope, tx, ask, given, told)
             return (None if project is None else project["id"]), context
 
-        return await self._around.database.read(scope, work)
+        turns = self._around.turns
+        if turns is None:
+            return await self._around.database.read(scope, work)
+        await turns.take(scope.enterprise_id)
+
+        async def in_turn() -> tuple[str | None, Context]:
+            try:
+                return await self._around.database.read(scope, work)
+            finally:
+                turns.give_back(scope.enterprise_id)
+
+        # What comes too late goes on in its thread, and has its turn until that ends.
+        reading = asyncio.create_task(in_turn())
+        self._tasks.add(reading)
+        reading.add_done_callback(self._ended)
+        return await asyncio.shield(reading)
 
     def _ask(
         self, wanted: _Wanted, project: dict[str, Any] | None, seen: _Seen | None, branch: str
@@ -343,6 +361,12 @@ class HookContext:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    def _ended(self, reading: asyncio.Task[Any]) -> None:
+        """Whether or not somebody still waits for it; who does is told what failed."""
+        self._tasks.discard(reading)
+        if not reading.cancelled() and (error := reading.exception()) is not None:
+            _log.debug("context.unread", reason=str(error))
 
 
 def _load(scope: Scope, tx: Tx, session: str, seen: _Seen) -> None:
