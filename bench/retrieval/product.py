@@ -80,13 +80,24 @@ class Product:
             "embed_s": round(time.perf_counter() - recorded, 1),
         }
 
-    def ask(self, text: str, limit: int, project: str | None = None) -> list[str]:
-        """The ids of what is found, the best first."""
-        return list(self.hits(text, limit, project).values())
+    @property
+    def kind(self) -> str | None:
+        """The kind that every question is asked with; None for all."""
+        return self._only.get("type")
 
-    def hits(self, text: str, limit: int, project: str | None = None) -> dict[str, str]:
+    def corpus_id(self, event: str) -> str | None:
+        """The corpus's id of an event; None for what the product made of others."""
+        return self._ids.get(event)
+
+    def ask(self, text: str, limit: int, project: str | None = None, **more: str) -> list[str]:
+        """The ids of what is found, the best first; `more` is asked for besides."""
+        return list(self.hits(text, limit, project, **more).values())
+
+    def hits(
+        self, text: str, limit: int, project: str | None = None, **more: str
+    ) -> dict[str, str]:
         """What is found, the best first: the product's id of it -> the corpus's."""
-        asked: dict[str, Any] = {"q": text, "limit": limit, **self._only}
+        asked: dict[str, Any] = {"q": text, "limit": limit, **self._only, **more}
         if project is not None:
             asked["project"] = project
         began = time.perf_counter()

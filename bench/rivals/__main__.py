@@ -2,9 +2,10 @@
 
 One run fills and asks each system with the same texts and questions, ours included, one after the other: ours as a
 worker over HTTP with its default settings, each rival in its own process and its own environment, which pip makes in
-the cache folder from the versions below. All embed with the same model: ours in its worker, the rivals by a server over
-the same files. What does not install or run is in the table with the reason. `--sizes` measures the first N texts and
-the questions whose answers are all among them (all of them where left out).
+the cache folder from the versions below. Ours is asked once more as they are, by calls in a process of its own, and
+both ways by words alone. All embed with the same model: ours in its worker, the rivals by a server over the same
+files. What does not install or run is in the table with the reason. `--sizes` measures the first N texts and the
+questions whose answers are all among them (all of them where left out).
 
 A rival is given "speaker: text", for it has no field for who spoke; ours is given what a hook would send, with session
 and time. Texts that are the same word for word count as one, whichever a system gives.
@@ -29,11 +30,13 @@ from bench import report
 from bench.retrieval import scoring
 from bench.retrieval.data import QuestionSet, Said, sets
 from bench.retrieval.product import Product
+from bench.rivals import in_process
 
 K = 10
 _WARM = 20  # questions before the clock runs
 _PATIENCE_S = 3_600
-_OURS = "claude-mem"
+OURS, OURS_CALLED = "claude-mem, over HTTP", "claude-mem, called"
+_WORDS = "words alone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,24 +104,51 @@ def latency(seconds: Sequence[float]) -> dict[str, float]:
     return {it: round(1000 * ordered[min(int(len(ordered) * x), last)], 2) for it, x in at.items()}
 
 
-def ours(data: QuestionSet, models: Path) -> dict[str, Any]:
-    """Our worker, filled and asked over HTTP with its defaults."""
+def ours(data: QuestionSet, models: Path) -> dict[str, dict[str, Any]]:
+    """By name: our worker over HTTP with its defaults and by words alone, and the same called in a process."""
     with Product(models) as product:
         filled = product.remember(data.said)
-        for question in data.questions[:_WARM]:
-            product.ask(question.text, K)
-        product.took = []
-        found = {question.id: product.ask(question.text, K) for question in data.questions}
-        health = product.health()
-        return {
-            "build_s": sum(filled.values()),
-            "build": filled,
-            "took_s": product.took,
-            "found": found,
-            "rss_mb": resident_mb(int(health["pid"])),
-            "disk_mb": disk_mb(product.folder),
-            "version": health.get("version", ""),
+        shared = {"build_s": sum(filled.values()), "build": filled}
+        systems = {
+            OURS: shared | _over_http(product, data),
+            f"{OURS}, {_WORDS}": shared | _over_http(product, data, fusion="lexical"),
         }
+        health = product.health()
+        shared |= {"version": health.get("version", ""), "disk_mb": disk_mb(product.folder)}
+        resident = {"rss_mb": resident_mb(int(health["pid"]))}
+        systems = {name: shared | resident | each for name, each in systems.items()}
+        for name, fusion in ((OURS_CALLED, "score"), (f"{OURS_CALLED}, {_WORDS}", "lexical")):
+            systems[name] = shared | _called(product, data, models, fusion)
+        return systems
+
+
+def _over_http(product: Product, data: QuestionSet, **more: str) -> dict[str, Any]:
+    for question in data.questions[:_WARM]:
+        product.ask(question.text, K, **more)
+    product.took = []
+    found = {question.id: product.ask(question.text, K, **more) for question in data.questions}
+    return {"took_s": product.took, "found": found}
+
+
+def _called(product: Product, data: QuestionSet, models: Path, fusion: str) -> dict[str, Any]:
+    told = in_process.measure(
+        in_process.Task(
+            database=product.folder / "claude-mem.db",
+            graphs=product.folder / "vectors",
+            models=models,
+            questions=[(question.id, question.text) for question in data.questions],
+            k=K,
+            warm=_WARM,
+            fusion=fusion,
+            only=product.kind,
+        )
+    )
+    events = told["found"]
+    told["found"] = {
+        key: [own for it in each if (own := product.corpus_id(it)) is not None]
+        for key, each in events.items()
+    }
+    return told
 
 
 def theirs(name: str, data: QuestionSet, python: Path, endpoint: str) -> dict[str, Any]:
@@ -232,8 +262,9 @@ def compare(data: QuestionSet, models: Path, cache: Path, names: Sequence[str]) 
     """All systems on one set."""
     same = one_each(data.said)
     systems: dict[str, Any] = {}
-    _say(f"{data.name}, {len(data.said)} texts, {len(data.questions)} questions: {_OURS}")
-    systems[_OURS] = row(ours(data, models), data, same)
+    _say(f"{data.name}, {len(data.said)} texts, {len(data.questions)} questions: ours")
+    for name, told in ours(data, models).items():
+        systems[name] = row(told, data, same)
     with embedding_server(models) as (endpoint, pid):
         for name in names:
             _say(f"  {name}")
@@ -259,10 +290,10 @@ def table(result: dict[str, Any]) -> str:
     """Of one set, for people."""
     lines = [f"{result['texts']} texts, {result['questions']} questions"]
     heads = ("any@5", "any@10", "p50 ms", "p99 ms", "embed p50", "build s", "RSS MB", "disk MB")
-    lines.append(f"{'':>28}" + "".join(f"{head:>11}" for head in heads))
+    lines.append(f"{'':>36}" + "".join(f"{head:>11}" for head in heads))
     for name, one in result["systems"].items():
         if "failed" in one:
-            lines.append(f"{name:>28}  DID NOT RUN: {one['failed']}")
+            lines.append(f"{name:>36}  DID NOT RUN: {one['failed']}")
             continue
         cells = (
             one["recall"]["any@5"]["percent"],
@@ -274,7 +305,7 @@ def table(result: dict[str, Any]) -> str:
             one["rss_mb"],
             one["disk_mb"],
         )
-        lines.append(f"{name:>28}" + "".join(f"{cell!s:>11}" for cell in cells))
+        lines.append(f"{name:>36}" + "".join(f"{cell!s:>11}" for cell in cells))
     lines.append(f"the rivals' embedding server: {result['embedding_server_rss_mb']} MB besides")
     return "\n".join(lines)
 
