@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from claude_mem.kernel.ids import deterministic_id, id_epoch_ms
 from claude_mem.kernel.scope import Scope
@@ -192,9 +192,8 @@ class Recording:
     patches: list[SessionPatch] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class EntityRef:
-    """A remembered thing: its kind (`prompt`, `observation`, ...) and id."""
+class EntityRef(NamedTuple):
+    """A remembered thing: its kind (`prompt`, `observation`, ...) and id. A tuple: a search hashes thousands."""
 
     kind: str
     id: str

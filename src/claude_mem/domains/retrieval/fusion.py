@@ -272,19 +272,24 @@ def _most(candidates: Sequence[Candidate], asked: Asked, trust: float) -> float:
     """The greatest sum of parts that a candidate of this question can have."""
     most = W_LEXICAL + W_IMPORTANCE + W_FLAG + W_RECENCY + W_USE + _of_speech(asked)
     marks = 0
-    for candidate in candidates:
+    meant = spelled = named = timed = of_day = of_file = of_tool = False
+    for candidate in candidates:  # one walk: a search has hundreds
         marks |= candidate.traits
+        meant = meant or candidate.meaning is not None
+        spelled = spelled or candidate.characters > 0
+        named = named or candidate.is_named
+        timed = timed or candidate.is_in_time
+        of_day = of_day or candidate.is_on_day
+        of_file = of_file or candidate.has_file
+        of_tool = of_tool or candidate.has_tool
     most += _of_rules(marks, _rule_weights(asked))
     most += W_TIMED if asked.is_when and marks & traits.TIMED else 0.0
-    most += W_MEANING * trust if any(it.meaning is not None for it in candidates) else 0.0
-    most += W_CHARACTERS if any(it.characters > 0 for it in candidates) else 0.0
-    most += W_SPEAKER if any(it.is_named for it in candidates) else 0.0
-    if any(it.is_on_day for it in candidates):
-        most += W_DAY
-    elif any(it.is_in_time for it in candidates):
-        most += W_DATE
-    most += W_FILE if any(it.has_file for it in candidates) else 0.0
-    return most + (W_TOOL if any(it.has_tool for it in candidates) else 0.0)
+    most += W_MEANING * trust if meant else 0.0
+    most += W_CHARACTERS if spelled else 0.0
+    most += W_SPEAKER if named else 0.0
+    most += W_DAY if of_day else (W_DATE if timed else 0.0)
+    most += W_FILE if of_file else 0.0
+    return most + (W_TOOL if of_tool else 0.0)
 
 
 # -- legs -------------------------------------------------------------------------------------------

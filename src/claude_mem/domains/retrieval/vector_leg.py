@@ -25,15 +25,9 @@ _ENOUGH: Final = 0.75  # of the things wanted: the last of them hardly matter, a
 class Near(NamedTuple):
     """A thing and the piece of it that is nearest: `similarity` is the cosine."""
 
-    kind: str
-    entity_id: str
+    ref: EntityRef
     similarity: float
     chunk_index: int
-
-    @property
-    def ref(self) -> EntityRef:
-        """The entity."""
-        return EntityRef(self.kind, self.entity_id)
 
 
 class VectorLeg:
@@ -104,7 +98,7 @@ class VectorLeg:
             owner = owners.get(key)
             if owner is not None and owner[0] not in best:
                 ref, piece = owner
-                best[ref] = Near(ref.kind, ref.id, similarity, piece)
+                best[ref] = Near(ref, similarity, piece)
         return list(best.values())
 
 
