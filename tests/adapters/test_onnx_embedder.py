@@ -14,6 +14,7 @@ from claude_mem.adapters.onnx import session as session_module
 from claude_mem.adapters.onnx.embedder import OnnxEmbedder, batches
 from claude_mem.adapters.onnx.folder import ModelFolder
 from claude_mem.adapters.onnx.pinned import DIMENSION, MAX_TOKENS, Precision
+from claude_mem.adapters.onnx.processor import adds_up_exactly
 from claude_mem.kernel.errors import Unavailable
 from claude_mem.ports.vectors import unpack
 
@@ -290,3 +291,36 @@ async def test_files_that_are_as_written_and_no_model_are_said_to_be_so(copy: Mo
         await embedder.documents(["x"])
     assert "--force" in embedder.state().reason
     await embedder.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "exact"),
+    [
+        ("flags\t\t: fpu sse2 avx2 avx512f avx512_vnni\nmodel name: X\n" * 2, True),
+        ("flags\t\t: fpu avx2 avx_vnni\n", True),
+        ("flags\t\t: fpu avx2 amx_int8\nflags\t\t: fpu avx2\n", False),  # one of two kinds of core
+        ("flags\t\t: fpu avx2 avx512f\n", False),
+        ("Features\t: fp asimd\n", False),
+        ("", False),
+    ],
+)
+def test_a_processor_is_trusted_to_add_up_by_what_it_says(
+    text: str, exact: bool, tmp_path: Path
+) -> None:
+    told = tmp_path / "cpuinfo"
+    told.write_text(text)
+    assert adds_up_exactly(told) is exact
+    assert not adds_up_exactly(tmp_path / "nothing")
+
+
+def test_vectors_are_the_same_whichever_way_this_processor_adds_up(
+    model_folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it says that it adds up exactly, it does; elsewhere both ways are one."""
+    graph, texts = model_folder.graph("int8"), [f"{it} {deed}" for it in SUBJECTS for deed in DEEDS]
+    as_is = session_module.Session(graph, model_folder.tokenizer, 1)
+    monkeypatch.setattr(session_module, "adds_up_exactly", lambda: False)
+    careful = session_module.Session(graph, model_folder.tokenizer, 1)
+    for text in texts:
+        one, other = (it.vectors([it.tokens(text)])[0] for it in (as_is, careful))
+        assert cosine(one, other) == pytest.approx(1.0, abs=1e-5)

@@ -11,6 +11,7 @@ import onnxruntime
 from tokenizers import Tokenizer
 
 from claude_mem.adapters.onnx.pinned import MAX_TOKENS
+from claude_mem.adapters.onnx.processor import adds_up_exactly
 
 _MAX_CHARS: Final = 16_384  # no 256 tokens of any text reach that far, but for spaces
 _ERROR: Final = 3
@@ -55,6 +56,7 @@ def _options(threads: int) -> Any:
     options.log_severity_level = _ERROR
     # Threads that wait for the next text would burn a core meanwhile.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Processors without the instruction for it would add up past 16 bits: slower there, and right.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    if not adds_up_exactly():
+        # Others would add up past 16 bits: slower there, and right.
+        options.add_session_config_entry("session.x64quantprecision", "1")
     return options
