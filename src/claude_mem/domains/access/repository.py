@@ -15,16 +15,22 @@ Row = dict[str, Any]
 # Made once: every context asks for it, and putting a statement together costs more than running it.
 _ZONE = sa.select(t.enterprises.c.timezone).where(t.enterprises.c.id == sa.bindparam("enterprise"))
 _PROJECTS = sa.select(t.projects).where(t.projects.c.enterprise_id == sa.bindparam("enterprise"))
+_PROJECT = sa.select(t.projects.c.id, t.projects.c.name).where(
+    t.projects.c.enterprise_id == sa.bindparam("enterprise"),
+    t.projects.c.key == sa.bindparam("key"),
+)
 
 
 def find_project(scope: Scope, tx: Tx, key: str) -> str | None:
     """The id of the project known by `key`."""
-    table = t.projects
-    query = sa.select(table.c.id).where(
-        table.c.enterprise_id == scope.enterprise_id, table.c.key == key
-    )
-    found = tx.execute(query).scalar()
-    return None if found is None else str(found)
+    found = named_project(scope, tx, key)
+    return None if found is None else found[0]
+
+
+def named_project(scope: Scope, tx: Tx, key: str) -> tuple[str, str] | None:
+    """(id, name) of the project known by `key`."""
+    found = tx.execute(_PROJECT, {"enterprise": scope.enterprise_id, "key": key}).first()
+    return None if found is None else (str(found[0]), str(found[1]))
 
 
 def first_solution(scope: Scope, tx: Tx) -> str:

@@ -93,6 +93,11 @@ def projects(scope: Scope, tx: Tx) -> list[dict[str, Any]]:
     return repository.projects(scope, tx)
 
 
+def named_project(scope: Scope, tx: Tx, key: str) -> tuple[str, str] | None:
+    """(id, name) of the project known by `key`; None where it was never heard of."""
+    return repository.named_project(scope, tx, key)
+
+
 def match_projects(scope: Scope, tx: Tx, wanted: str) -> list[str]:
     """Projects whose id, key or name is `wanted`; several can share a name."""
     return repository.match_projects(scope, tx, wanted)

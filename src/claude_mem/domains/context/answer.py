@@ -245,13 +245,12 @@ class HookContext:
         def work(tx: Tx) -> tuple[str | None, Context]:
             if seen is not None and wanted.session is not None:
                 _load(scope, tx, wanted.session, seen)
-            found = (row for row in access.projects(scope, tx) if row["key"] == key)
-            project = next(found, None)
+            project = access.named_project(scope, tx, key)
             ask = self._ask(wanted, project, seen, branch)
             given = frozenset(seen.units) if seen is not None else frozenset()
             told = tuple(seen.texts) if seen is not None else ()
             context = self._service.assemble(scope, tx, ask, given, told)
-            return (None if project is None else project["id"]), context
+            return (None if project is None else project[0]), context
 
         turns = self._around.turns
         if turns is None:
@@ -271,12 +270,12 @@ class HookContext:
         return await asyncio.shield(reading)
 
     def _ask(
-        self, wanted: _Wanted, project: dict[str, Any] | None, seen: _Seen | None, branch: str
+        self, wanted: _Wanted, project: tuple[str, str] | None, seen: _Seen | None, branch: str
     ) -> Ask:
         options, at_start = self._options, wanted.prompt is None
         return Ask(
-            project_id=project["id"] if project else None,
-            project=project["name"] if project else "",
+            project_id=project[0] if project else None,
+            project=project[1] if project else "",
             query=wanted.prompt,
             budget=options.budget if at_start else options.prompt_budget,
             session=wanted.session,
