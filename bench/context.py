@@ -4,7 +4,8 @@
 
 A worker takes in generated events until they make N observations, and works off its jobs. Then new sessions begin and
 are prompted, each event through the installed hook file as the client would start it; a round also starts the bare
-interpreter, which no hook can be faster than. Times are those of the whole process. `given` is the share of answers
+interpreter, which no hook can be faster than: `p95_in_interpreters` is the p95 in times of it. Times are those of the
+whole process. `given` is the share of answers
 that carried context: a late one carries none. A prompt comes a moment after its session began, as from a person who
 types; "at once" are prompts that follow without one, as a script's do, while the worker has the beginning to do.
 
@@ -127,17 +128,18 @@ def measure(observations: int, runs: int, models: Path | None = None) -> dict[st
         "counts": counts,
         "runs": runs,
         "by_meaning": models is not None,
-        "bare_interpreter_p50_ms": round(statistics.median(interpreter), 1),
-        **{name: _summary(name, times) for name, times in found.items()},
+        "bare_interpreter_p50_ms": round(floor := statistics.median(interpreter), 1),
+        **{name: _summary(name, times, floor) for name, times in found.items()},
     }
 
 
-def _summary(name: str, times: list[tuple[float, bool]]) -> dict[str, Any]:
+def _summary(name: str, times: list[tuple[float, bool]], floor: float) -> dict[str, Any]:
     ordered = sorted(taken for taken, _ in times)
     p95 = ordered[max(math.ceil(len(ordered) * 0.95) - 1, 0)]
     return {
         "p50_ms": round(statistics.median(ordered), 1),
         "p95_ms": round(p95, 1),
+        "p95_in_interpreters": round(p95 / floor, 1),
         "max_ms": round(ordered[-1], 1),
         "given": round(sum(given for _, given in times) / len(times), 3),
         **(

@@ -3,7 +3,7 @@
 One run fills and asks each system with the same texts and questions, ours included, one after the other: ours as a
 worker over HTTP with its default settings, each rival in its own process and its own environment, which pip makes in
 the cache folder from the versions below. Ours is asked once more as they are, by calls in a process of its own, and
-both ways by words alone. All embed with the same model: ours in its worker, the rivals by a server over the same
+both ways without a model, as before one is installed. All embed with the same model: ours in its worker, the rivals by a server over the same
 files. What does not install or run is in the table with the reason. `--sizes` measures the first N texts and the
 questions whose answers are all among them (all of them where left out).
 
@@ -36,7 +36,7 @@ K = 10
 _WARM = 20  # questions before the clock runs
 _PATIENCE_S = 3_600
 OURS, OURS_CALLED = "claude-mem, over HTTP", "claude-mem, called"
-_WORDS = "words alone"
+_NO_MODEL = ", without a model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,32 +105,30 @@ def latency(seconds: Sequence[float]) -> dict[str, float]:
 
 
 def ours(data: QuestionSet, models: Path) -> dict[str, dict[str, Any]]:
-    """By name: our worker over HTTP with its defaults and by words alone, and the same called in a process."""
-    with Product(models) as product:
-        filled = product.remember(data.said)
-        shared = {"build_s": sum(filled.values()), "build": filled}
-        systems = {
-            OURS: shared | _over_http(product, data),
-            f"{OURS}, {_WORDS}": shared | _over_http(product, data, fusion="lexical"),
-        }
-        health = product.health()
-        shared |= {"version": health.get("version", ""), "disk_mb": disk_mb(product.folder)}
-        resident = {"rss_mb": resident_mb(int(health["pid"]))}
-        systems = {name: shared | resident | each for name, each in systems.items()}
-        for name, fusion in ((OURS_CALLED, "score"), (f"{OURS_CALLED}, {_WORDS}", "lexical")):
-            systems[name] = shared | _called(product, data, models, fusion)
-        return systems
+    """By name: our worker over HTTP with its defaults, the same called in a process, and both without a model."""
+    systems: dict[str, dict[str, Any]] = {}
+    for which, folder in (("", models), (_NO_MODEL, None)):
+        with Product(folder) as product:
+            filled = product.remember(data.said)
+            shared = {"build_s": sum(filled.values()), "build": filled}
+            told = _over_http(product, data)
+            health = product.health()
+            shared |= {"version": health.get("version", ""), "disk_mb": disk_mb(product.folder)}
+            resident = {"rss_mb": resident_mb(int(health["pid"]))}
+            systems[f"{OURS}{which}"] = shared | resident | told
+            systems[f"{OURS_CALLED}{which}"] = shared | _called(product, data, folder)
+    return systems
 
 
-def _over_http(product: Product, data: QuestionSet, **more: str) -> dict[str, Any]:
+def _over_http(product: Product, data: QuestionSet) -> dict[str, Any]:
     for question in data.questions[:_WARM]:
-        product.ask(question.text, K, **more)
+        product.ask(question.text, K)
     product.took = []
-    found = {question.id: product.ask(question.text, K, **more) for question in data.questions}
+    found = {question.id: product.ask(question.text, K) for question in data.questions}
     return {"took_s": product.took, "found": found}
 
 
-def _called(product: Product, data: QuestionSet, models: Path, fusion: str) -> dict[str, Any]:
+def _called(product: Product, data: QuestionSet, models: Path | None) -> dict[str, Any]:
     told = in_process.measure(
         in_process.Task(
             database=product.folder / "claude-mem.db",
@@ -139,7 +137,6 @@ def _called(product: Product, data: QuestionSet, models: Path, fusion: str) -> d
             questions=[(question.id, question.text) for question in data.questions],
             k=K,
             warm=_WARM,
-            fusion=fusion,
             only=product.kind,
         )
     )

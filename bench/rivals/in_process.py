@@ -35,15 +35,16 @@ from claude_mem.kernel.scope import local_scope
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Whom to ask what: the database and graphs of a worker, the folder of the model, questions as (id, text)."""
+    """Whom to ask what: the database and graphs of a worker, the folder of the model (None: without one), questions as
+    (id, text).
+    """
 
     database: Path
     graphs: Path
-    models: Path
+    models: Path | None
     questions: Sequence[tuple[str, str]]
     k: int
     warm: int
-    fusion: str = "score"
     only: str | None = None
 
 
@@ -60,11 +61,14 @@ def _measured(task: Task) -> dict[str, Any]:
 async def _asked(task: Task) -> dict[str, Any]:
     database = SqliteDatabase(task.database)
     index = SqliteVectorIndex(Graphs(task.graphs))
-    makes = QueryVectors(OnnxEmbedder(ModelFolder(task.models), "int8"), kept=1)
-    leg = VectorLeg(index, VectorKeeper(index, makes), makes)
+    makes: QueryVectors | None = None
+    understanding = Understanding(None, None)
+    if task.models is not None:
+        makes = QueryVectors(OnnxEmbedder(ModelFolder(task.models), "int8"), kept=1)
+        understanding = Understanding(makes, VectorLeg(index, VectorKeeper(index, makes), makes))
     service = SearchService(
         *(database, SqliteLexicalIndex(), memory.get_many),
-        understanding=Understanding(makes, leg),
+        understanding=understanding,
         at_once=True,
     )
     scope, took, found = local_scope(), [], {}
@@ -72,9 +76,7 @@ async def _asked(task: Task) -> dict[str, Any]:
         for number, (key, text) in enumerate((*task.questions[: task.warm], *task.questions)):
             if number == task.warm:
                 settle()  # as a worker does
-            asked = Query(
-                text, Filters(kind=task.only), limit=task.k, marked=False, fusion=task.fusion
-            )
+            asked = Query(text, Filters(kind=task.only), limit=task.k, marked=False)
             began = time.perf_counter()
             result = await service.search(scope, asked)
             if number >= task.warm:
@@ -83,6 +85,7 @@ async def _asked(task: Task) -> dict[str, Any]:
             if result.degraded:
                 raise RuntimeError(f"nothing is measured: {result.degraded}")
     finally:
-        await makes.close()
+        if makes is not None:
+            await makes.close()
         await database.close()
     return {"took_s": took, "found": found, "rss_mb": resident_mb()}
