@@ -27,17 +27,20 @@ def factors(documents: Sequence[StoredDocument]) -> list[float]:
     for document in documents:
         terms = frozenset(document.body[:_READ].split(b"\n"))
         others = kept.setdefault((document.kind, document.type, document.tool), [])
-        likeness = max((_likeness(terms, other) for other in others), default=0.0)
-        found.append(1.0 - LOSES * likeness)
+        found.append(1.0 - LOSES * _likeness(terms, others))
         others.append(terms)
     return found
 
 
-def _likeness(one: frozenset[bytes], other: frozenset[bytes]) -> float:
-    """The Jaccard index of two sets of terms, 0..1; 0 below LIKE."""
-    fewer, more = sorted((len(one), len(other)))
-    if fewer < LIKE * more:
-        return 0.0
-    shared = len(one & other)
-    likeness = shared / (fewer + more - shared)
-    return likeness if likeness >= LIKE else 0.0
+def _likeness(terms: frozenset[bytes], others: Sequence[frozenset[bytes]]) -> float:
+    """The greatest Jaccard index of a set of terms and one of others, 0..1; 0 below LIKE."""
+    best, size = 0.0, len(terms)
+    for other in others:
+        fewer, more = (size, len(other)) if size < len(other) else (len(other), size)
+        if fewer < LIKE * more or fewer <= best * more:
+            continue  # it cannot be more alike than the sizes are
+        shared = len(terms & other)
+        likeness = shared / (fewer + more - shared)
+        if likeness >= LIKE and likeness > best:
+            best = likeness
+    return best
