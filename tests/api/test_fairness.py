@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections import Counter
 from collections.abc import MutableMapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+from api_support import API, serving
 
 from claude_mem.api.fairness import EXPORTS, Fairness
 from claude_mem.api.middleware import Message, Receive, Send
+from claude_mem.domains.access import founding
+from claude_mem.domains.access.model import Origin
 from claude_mem.kernel.ids import new_id
 from claude_mem.kernel.scope import Scope, tenant_scope
+from deployment import Servers
 
 MOST = 2
 PATIENCE_S = 30.0
@@ -126,3 +133,35 @@ async def test_who_is_nobody_is_none_of_its_business() -> None:
     assert app.inside["nobody"] == 3
     app.release.set()
     await asyncio.gather(*requests)
+
+
+async def test_searches_of_one_enterprise_leave_another_one_connections(
+    servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight connections, twelve searches that stand still: three are begun, and the next enterprise is answered."""
+    release, begun = threading.Event(), threading.Semaphore(0)
+    async with serving(servers, tmp_path / "data") as api:
+        state = api.system.parts.state
+        origin = Origin(None, None, time.perf_counter())
+        other = await founding.found(state["database"], origin, "other", "admin", None)
+        asked_of = state["search"]._asked
+
+        def slow(scope: Scope, *given: Any) -> Any:
+            if scope.enterprise_id == api.scope.enterprise_id:
+                begun.release()
+                assert release.wait(PATIENCE_S)
+            return asked_of(scope, *given)
+
+        monkeypatch.setattr(state["search"], "_asked", slow)
+        url = f"{API}/search?q=ledger"
+        flood = [asyncio.create_task(api.client.get(url)) for _ in range(12)]
+        try:
+            for _ in range(3):
+                assert await asyncio.to_thread(begun.acquire, timeout=PATIENCE_S)
+            assert not await asyncio.to_thread(begun.acquire, timeout=0.2), "a fourth is begun"
+            key = {"authorization": f"Bearer {other.key}"}
+            answer = await asyncio.wait_for(api.client.get(url, headers=key), PATIENCE_S)
+            assert answer.status_code == 200
+        finally:
+            release.set()
+        assert [it.status_code for it in await asyncio.gather(*flood)] == [200] * 12
