@@ -39,13 +39,13 @@ from claude_mem.adapters.redis.cache import RedisCache
 from claude_mem.adapters.redis.connection import Connection as Redis
 from claude_mem.adapters.redis.limits import RedisLimiter
 from claude_mem.api.application import Parts
-from claude_mem.api.fairness import Fairness
 from claude_mem.api.throttle import Rates, Throttle, address
 from claude_mem.app.build import System
 from claude_mem.app.counting import Counted
 from claude_mem.app.migrate import READER_VERSION
 from claude_mem.app.rerankers import close_models, rerank_with
 from claude_mem.app.server_settings import ServerSettings
+from claude_mem.app.shares import Shared
 from claude_mem.app.vectors import Vectors, put_together
 from claude_mem.domains.access.authentication import ServerTokens
 from claude_mem.domains.capture.jobs import RebuildIndex
@@ -69,10 +69,9 @@ from claude_mem.kernel.clock import now_ms, to_iso
 from claude_mem.kernel.errors import NewerDatabase, Unavailable
 from claude_mem.kernel.places import Places, stretched
 from claude_mem.kernel.scope import NOBODY, Scope, nobody, tenant_scope
-from claude_mem.kernel.turns import Turns
 from claude_mem.mcp.door import Door as McpDoor
 from claude_mem.mcp.tools import Tools as McpTools
-from claude_mem.ports.database import Tx
+from claude_mem.ports.database import Database, Tx
 from claude_mem.ports.embedder import Embedder
 from claude_mem.ports.queue import NewJob
 from claude_mem.ports.reranker import Reranker
@@ -87,7 +86,8 @@ _ASK_AGAIN_S: Final = 1.0  # the engines, for health: probes come often
 _PATIENCE_S: Final = 2.0  # for what was handed in before to become rows
 _LOOK_S: Final = 0.05
 _MANY: Final = 0.8  # of the bound of dead letters: from there on health says so
-# Of a process's connections, what an enterprise's requests and its hooks' contexts have at once: never all together.
+# Of a process's connections, what an enterprise's requests and its hooks' contexts have at once: with three or more
+# connections never all together.
 _ASKED, _CONTEXTS = 3 / 8, 1 / 4
 _log = structlog.get_logger("app")
 
@@ -103,6 +103,8 @@ def build_server(
     `embedder` makes the vectors; without one nothing is found by its meaning.
     """
     database = PostgresDatabase(settings.database_url, settings.database_connections)
+    asked = Shared(database, _share(settings, _ASKED))
+    for_contexts = Shared(database, _share(settings, _CONTEXTS))
     nats = [address.strip() for address in settings.nats_url.split(",")]
     inbox = NatsInbox(
         nats,
@@ -144,7 +146,7 @@ def build_server(
     }
     understanding = Understanding(embedder, vectors.leg)
     search = SearchService(
-        *(database, lexical, memory.get_many, cache, understanding),
+        *(asked, lexical, memory.get_many, cache, understanding),
         place=settings.timezone,
         rerank=rerank_with(reranker, settings),
     )
@@ -152,7 +154,7 @@ def build_server(
     context = HookContext(
         assembling,
         Surroundings(
-            database=database,
+            database=for_contexts,
             rendered=NoFiles(),
             project_keys=name_of_project,
             pending=_nothing_waits,
@@ -160,7 +162,6 @@ def build_server(
             branch=lambda _folder: "",
             shared=True,
             cache=cache,
-            turns=Turns(_share(settings, _CONTEXTS)),
         ),
         Options(
             at_start=settings.context,
@@ -189,7 +190,7 @@ def build_server(
         Task("indexes", _DAY_S / 24, lambda: _renew_indexes(database, tenants, indexing, vectors)),
     ]
     schedule = Schedule(Lease(database, "schedule"), tasks, RENEW_S)
-    health = _Health(database, inbox, vectors, redis, _Recording(loop, schedule, board))
+    health = _Health(database, asked, inbox, vectors, redis, _Recording(loop, schedule, board))
 
     async def caught_up(scope: Scope) -> None:
         """Let what the enterprise handed in before become rows. Raises Unavailable when that takes too long."""
@@ -221,6 +222,8 @@ def build_server(
             await inbox.close()
             await tokens.close()
             await redis.close()
+            await asked.close()
+            await for_contexts.close()
             await database.close()
             _log.info("stopped")
 
@@ -234,7 +237,7 @@ def build_server(
             "clearing": EngineClears(),
             "context": context,
             "assembling": assembling,
-            "database": database,
+            "database": asked,
             "inbox": inbox,
             "indexing": indexing,
             "live": live,
@@ -248,9 +251,9 @@ def build_server(
             "embedder": embedder,
             "vector_keeper": vectors.keeper,
             "vector_leg": vectors.leg,
-            "facets": FacetService(database, lexical, search),
-            "similar": SimilarService(database, search),
-            "suggest": SuggestService(database, lexical, memory.get_many),
+            "facets": FacetService(asked, lexical, search),
+            "similar": SimilarService(asked, search),
+            "suggest": SuggestService(asked, lexical, memory.get_many),
             "tenants": tenants,
             "stream_times": StreamTimes(),
         },
@@ -259,7 +262,7 @@ def build_server(
         lifespan=lifespan,
         hosts=_names(settings.hosts),
         throttle=lambda app: Throttle(
-            Fairness(app, _share(settings, _ASKED)),
+            app,
             RedisLimiter(redis, meanwhile=LocalLimiter()),
             _rates(settings),
             _limit_of,
@@ -280,14 +283,16 @@ class _Health:
     def __init__(
         self,
         database: PostgresDatabase,
+        asked: Database,
         inbox: NatsInbox,
         vectors: Vectors,
         redis: Redis,
         recording: _Recording,
     ) -> None:
-        self._database, self._inbox, self._vectors, self._redis = database, inbox, vectors, redis
+        self._database, self._asked_of = database, asked
+        self._inbox, self._vectors, self._redis = inbox, vectors, redis
         self.recording = recording
-        self._counted = Counted(database)
+        self._counted = Counted(asked)
         self._started = time.time()
         self._asked: tuple[float, dict[str, dict[str, Any]]] = (0.0, {})
         self._asking = asyncio.Lock()
@@ -330,7 +335,7 @@ class _Health:
             jobs = self._vectors.queue.counts(caller, tx)
             return {"jobs": jobs, "vectors": self._vectors.check(caller, tx)}
 
-        return await self._database.read(caller, work)
+        return await self._asked_of.read(caller, work)
 
     async def _checks(self) -> dict[str, dict[str, Any]]:
         """Asked at most once a second, whoever wants to know: probes come often."""

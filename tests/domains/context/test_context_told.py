@@ -21,7 +21,6 @@ from claude_mem.domains.context.selection import distinct
 from claude_mem.kernel.clock import now_ms, to_iso
 from claude_mem.kernel.ids import new_id
 from claude_mem.kernel.scope import local_scope
-from claude_mem.kernel.turns import Turns
 
 SCOPE = local_scope()
 PLACE = "/home/dev/ledger"
@@ -166,34 +165,3 @@ async def test_a_prompt_asked_again_is_not_told_itself(system: System) -> None:
     given = await told(context, "UserPromptSubmit", "other", prompt=asked)
     assert RULE in given
     assert asked not in given
-
-
-async def test_a_context_that_came_too_late_has_its_turn_until_its_reading_ends(
-    system: System, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await remember(system)
-    context, turns = hook_context(system), Turns(1)
-    around = context._around
-    reading, release = asyncio.Event(), asyncio.Event()
-    read = around.database.read
-
-    async def slow(*given: Any) -> Any:
-        reading.set()
-        await release.wait()
-        return await read(*given)
-
-    monkeypatch.setattr(context, "_around", replace(around, turns=turns))
-    monkeypatch.setattr(around.database, "read", slow)
-    monkeypatch.setattr(module, "PROMPT_LIMIT_S", 0.05)
-    prompt = {"prompt": "How do we round the ledger totals, half to even?"}
-    for _ in range(2):  # the second one's turn does not come in time
-        asked = payload("UserPromptSubmit", "one", **prompt)
-        assert await context.answer(SCOPE, "UserPromptSubmit", asked, "") == b""
-    assert reading.is_set()
-    assert turns._running[SCOPE.enterprise_id] == 1
-    release.set()
-    await context.settle()
-    assert not turns._running
-    monkeypatch.setattr(module, "PROMPT_LIMIT_S", 20.0)
-    monkeypatch.setattr(module, "PROMPT_S", 20.0)
-    assert RULE in await told(context, "UserPromptSubmit", "two", **prompt)

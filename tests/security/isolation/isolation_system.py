@@ -120,7 +120,7 @@ async def _on_servers(servers: Servers) -> AsyncIterator[Assembled]:
         return Throttle(app, RedisLimiter(redis), _ANY_NUMBER, lambda _: None)
 
     tokens: ServerTokens = parts.authenticate.__self__  # type: ignore[attr-defined]
-    engines = (parts.state["database"]._engine,)
+    engines = (parts.state["database"]._database._engine,)
     yield _put_together(replace(parts, throttle=throttle), tokens, engines)
     await redis.close()
 

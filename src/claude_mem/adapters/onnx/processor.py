@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-_EXACT: Final = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
+_EXACT: Final = frozenset({"avx512_vnni", "avx_vnni"})
 _CPUINFO: Final = Path("/proc/cpuinfo")
 
 

@@ -27,7 +27,6 @@ from claude_mem.domains.memory.model import EntityRef
 from claude_mem.domains.retrieval.hybrid import NO_MEANING, Meant
 from claude_mem.kernel.clock import now_ms
 from claude_mem.kernel.scope import Scope
-from claude_mem.kernel.turns import Turns
 from claude_mem.ports.cache import Cache
 from claude_mem.ports.database import Database, Tx
 
@@ -77,8 +76,7 @@ class Surroundings:
 
     `warm` is called soon after an answer, for whoever asked will ask again; it returns at once. `shared`: other
     processes answer the same sessions, so that only the table knows what each was given, at once. `cache` is for
-    working memory: worth it where the tables are behind a network. `turns` bounds how many contexts an enterprise has
-    made for it at once, where others wait for the same connections.
+    working memory: worth it where the tables are behind a network.
     """
 
     database: Database
@@ -90,7 +88,6 @@ class Surroundings:
     warm: Callable[[], object] | None = None
     shared: bool = False
     cache: Cache | None = None
-    turns: Turns | None = None
 
 
 class HookContext:
@@ -252,22 +249,7 @@ class HookContext:
             context = self._service.assemble(scope, tx, ask, given, told)
             return (None if project is None else project[0]), context
 
-        turns = self._around.turns
-        if turns is None:
-            return await self._around.database.read(scope, work)
-        await turns.take(scope.enterprise_id)
-
-        async def in_turn() -> tuple[str | None, Context]:
-            try:
-                return await self._around.database.read(scope, work)
-            finally:
-                turns.give_back(scope.enterprise_id)
-
-        # What comes too late goes on in its thread, and has its turn until that ends.
-        reading = asyncio.create_task(in_turn())
-        self._tasks.add(reading)
-        reading.add_done_callback(self._ended)
-        return await asyncio.shield(reading)
+        return await self._around.database.read(scope, work)
 
     def _ask(
         self, wanted: _Wanted, project: tuple[str, str] | None, seen: _Seen | None, branch: str
@@ -360,12 +342,6 @@ class HookContext:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-    def _ended(self, reading: asyncio.Task[Any]) -> None:
-        """Whether or not somebody still waits for it; who does is told what failed."""
-        self._tasks.discard(reading)
-        if not reading.cancelled() and (error := reading.exception()) is not None:
-            _log.debug("context.unread", reason=str(error))
 
 
 def _load(scope: Scope, tx: Tx, session: str, seen: _Seen) -> None:

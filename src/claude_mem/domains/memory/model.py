@@ -193,7 +193,10 @@ class Recording:
 
 
 class EntityRef(NamedTuple):
-    """A remembered thing: its kind (`prompt`, `observation`, ...) and id. A tuple: a search hashes thousands."""
+    """A remembered thing: its kind (`prompt`, `observation`, ...) and id. A tuple: a search hashes thousands.
+
+    JSON has no form for it: write `[ref.kind, ref.id]`.
+    """
 
     kind: str
     id: str
