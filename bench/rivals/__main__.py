@@ -3,9 +3,9 @@
 One run fills and asks each system with the same texts and questions, ours included, one after the other: ours as a
 worker over HTTP with its default settings, each rival in its own process and its own environment, which pip makes in
 the cache folder from the versions below. Ours is asked once more as they are, by calls in a process of its own, and
-both ways without a model, as before one is installed. All embed with the same model: ours in its worker, the rivals by a server over the same
-files. What does not install or run is in the table with the reason. `--sizes` measures the first N texts and the
-questions whose answers are all among them (all of them where left out).
+both ways without a model, as before one is installed. All embed with the same model: ours in its worker, the rivals by
+a server over the same files. What does not install or run is in the table with the reason. `--sizes` measures the first
+N texts and the questions whose answers are all among them (all of them where left out).
 
 A rival is given "speaker: text", for it has no field for who spoke; ours is given what a hook would send, with session
 and time. Texts that are the same word for word count as one, whichever a system gives.
