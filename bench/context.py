@@ -5,9 +5,9 @@
 A worker takes in generated events until they make N observations, and works off its jobs. Then new sessions begin and
 are prompted, each event through the installed hook file as the client would start it; a round also starts the bare
 interpreter, which no hook can be faster than: `p95_in_interpreters` is the p95 in times of it. Times are those of the
-whole process. `given` is the share of answers
-that carried context: a late one carries none. A prompt comes a moment after its session began, as from a person who
-types; "at once" are prompts that follow without one, as a script's do, while the worker has the beginning to do.
+whole process. `given` is the share of answers that carried context: a late one carries none. A prompt comes a moment
+after its session began, as from a person who types; "at once" are prompts that follow without one, as a script's do,
+while the worker has the beginning to do.
 
 With `--models` (a folder that `claude-mem model install` filled) every prompt is asked for its meaning too, by the real
 model; what is remembered has generated vectors then (those of `bench.hybrid`), as the model would take half an hour.
