@@ -89,15 +89,13 @@ class Product:
         """The corpus's id of an event; None for what the product made of others."""
         return self._ids.get(event)
 
-    def ask(self, text: str, limit: int, project: str | None = None, **more: str) -> list[str]:
-        """The ids of what is found, the best first; `more` is asked for besides."""
-        return list(self.hits(text, limit, project, **more).values())
+    def ask(self, text: str, limit: int, project: str | None = None) -> list[str]:
+        """The ids of what is found, the best first."""
+        return list(self.hits(text, limit, project).values())
 
-    def hits(
-        self, text: str, limit: int, project: str | None = None, **more: str
-    ) -> dict[str, str]:
+    def hits(self, text: str, limit: int, project: str | None = None) -> dict[str, str]:
         """What is found, the best first: the product's id of it -> the corpus's."""
-        asked: dict[str, Any] = {"q": text, "limit": limit, **self._only, **more}
+        asked: dict[str, Any] = {"q": text, "limit": limit, **self._only}
         if project is not None:
             asked["project"] = project
         began = time.perf_counter()

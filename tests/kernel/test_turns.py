@@ -41,15 +41,6 @@ async def test_a_tenant_has_so_many_and_others_have_theirs() -> None:
     assert order == ["first", "second"]
 
 
-async def test_a_block_gives_its_turn_back_whatever_becomes_of_it() -> None:
-    turns = Turns(1)
-    with pytest.raises(ZeroDivisionError):
-        async with turns.turn("a"):
-            raise ZeroDivisionError
-    async with asyncio.timeout(PATIENCE_S), turns.turn("a"):
-        pass
-
-
 async def test_who_waits_too_long_is_told_when_to_come_again_and_leaves_no_trace() -> None:
     turns = Turns(1, patience_s=SOON_S)
     await turns.take("a")

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Final
 
 from claude_mem.kernel.errors import Unavailable
@@ -27,17 +25,8 @@ class Turns:
         self._running: Counter[str] = Counter()
         self._lines: dict[str, deque[asyncio.Future[None]]] = {}
 
-    @asynccontextmanager
-    async def turn(self, tenant: str) -> AsyncIterator[None]:
-        """A turn of the tenant's, as long as the block runs; raises Unavailable when none came in time."""
-        await self.take(tenant)
-        try:
-            yield
-        finally:
-            self.give_back(tenant)
-
     async def take(self, tenant: str) -> None:
-        """The same until `give_back`, for what outlives who waits for it."""
+        """A turn of the tenant's, until it is given back; raises Unavailable when none came in time."""
         if self._running[tenant] < self._most:
             self._running[tenant] += 1
         else:
