@@ -2,7 +2,7 @@
 
 Products of eight bits are added up in 32 where there are instructions for it; where not, pairs of them meet in 16, and
 overflow with some weights. ONNX Runtime has a way around that, which it also takes where it need not: on processors
-with matrix tiles (AMX) a text takes three times as long by it, for the very same vector.
+with matrix tiles (AMX) a text takes up to three times as long by it, for the very same vector.
 """
 
 from __future__ import annotations
