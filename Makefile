@@ -37,7 +37,8 @@ $(VENV)/.dev: $(VENV)/.run requirements/dev.lock
 # Both precisions, for the tests of the embedding model; without them those tests are left out, or fail where CI=true.
 $(VENV)/.model: $(VENV)/.run src/claude_mem/adapters/onnx/graph.py src/claude_mem/adapters/onnx/pinned.py
 	@echo "Bringing the embedding model for its tests (84 MB, once, checked by its hash) ..."
-	@if CLAUDE_MEM_HOME="$(CURDIR)/$(VENV)" $(BIN)/claude-mem model install --precision both --keep --force; then touch $@; \
+	@export CLAUDE_MEM_HOME="$(CURDIR)/$(VENV)"; bring="$(BIN)/claude-mem model install --precision both --keep --force"; \
+	if $$bring || { echo "Once more, in ten seconds ..."; sleep 10; $$bring; }; then touch $@; \
 	else echo "THE EMBEDDING MODEL COULD NOT BE HAD: its tests are left out now, and fail where CI=true."; fi
 
 venv: $(VENV)/.dev ## make the environment for development

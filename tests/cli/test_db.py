@@ -405,6 +405,11 @@ def test_sizes_are_for_people() -> None:
     ]
 
 
+def log_emptied(home: Path) -> bool:
+    assert told("checkpoint")["through"] == "worker"
+    return (home / "claude-mem.db-wal").stat().st_size == 0
+
+
 @pytest.mark.slow
 def test_beside_a_running_worker(home: Path) -> None:
     """Looking is free; changing goes through the worker, or stops it for the time and starts it again."""
@@ -414,8 +419,8 @@ def test_beside_a_running_worker(home: Path) -> None:
     with connect(home) as client:
         assert client.wait_until_indexed()
     assert told("check")["ok"] is True
-    assert told("checkpoint")["through"] == "worker"
-    assert (home / "claude-mem.db-wal").stat().st_size == 0
+    # The worker goes on with its jobs, so the log it has emptied may have a first entry again when we look.
+    assert any(log_emptied(home) for _ in range(20))
     made = told("rebuild")
     assert made["through"] == "worker"
     assert made["documents"] >= count(path, "prompts")
