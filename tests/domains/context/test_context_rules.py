@@ -19,7 +19,7 @@ from claude_mem.domains.context.model import (
     frequency,
     importance,
     recency,
-    unit_key,
+    unit_keys,
 )
 from claude_mem.domains.context.passages import LONGEST, passages
 from claude_mem.domains.context.render import Frame, day, render, utf16_length
@@ -387,4 +387,4 @@ def test_ids_are_short_and_days_are_told() -> None:
     assert "3 more not shown" in text
     assert day(NOW, NOW) in text
     assert day(NOW - 400 * 86_400_000, NOW).endswith("2025")
-    assert unit_key(item.unit) != unit_key(unit("another"))
+    assert unit_keys(item.unit) != unit_keys(unit("another"))

@@ -20,7 +20,7 @@ import structlog
 from claude_mem.domains.access import service as access
 from claude_mem.domains.capture.model import ProjectKeys
 from claude_mem.domains.context import repository
-from claude_mem.domains.context.model import Ask, Context, Options, Rendered, unit_key
+from claude_mem.domains.context.model import Ask, Context, Options, Rendered, unit_keys
 from claude_mem.domains.context.service import ContextService
 from claude_mem.domains.context.working import WorkingMemory
 from claude_mem.domains.memory.model import EntityRef
@@ -354,7 +354,9 @@ def _load(scope: Scope, tx: Tx, session: str, seen: _Seen) -> None:
 
 
 def _units(context: Context) -> list[repository.Given]:
-    return [(one.unit.kind, one.unit.id, unit_key(one.unit)) for one in context.items]
+    return [
+        (one.unit.kind, one.unit.id, key) for one in context.items for key in unit_keys(one.unit)
+    ]
 
 
 def _session_of(payload: dict[str, Any]) -> str:

@@ -8,32 +8,31 @@ from __future__ import annotations
 
 import re
 import time
-from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
+from claude_mem.domains.context.found import Wholes, asks_again, units_of
 from claude_mem.domains.context.interest import (
     Interest,
     evidence,
-    is_mostly_of,
     of_focus,
     of_query,
     plain_query,
     words_of,
 )
 from claude_mem.domains.context.model import Ask, SessionLine, Unit
-from claude_mem.domains.context.passages import LONGEST, WHOLE, paragraphs, passages, shorten
+from claude_mem.domains.context.passages import shorten
+from claude_mem.domains.context.render import FRAME_TOKENS
 from claude_mem.domains.context.selection import ALIKE, CONTAINED
 from claude_mem.domains.intelligence import cues
 from claude_mem.domains.intelligence.cues import hard_words
 from claude_mem.domains.intelligence.digest import covers_of
 from claude_mem.domains.intelligence.model import SECTIONS, Digest, Point
-from claude_mem.domains.intelligence.notes import SAVED, is_note
+from claude_mem.domains.intelligence.notes import SAVED
 from claude_mem.domains.memory import service as memory
 from claude_mem.domains.memory.model import EntityRef
-from claude_mem.domains.retrieval.hits import text_of, title_of
 from claude_mem.domains.retrieval.hybrid import Meaning
 from claude_mem.domains.retrieval.model import Filters, Hit, Query
 from claude_mem.domains.retrieval.service import SearchService
@@ -47,19 +46,10 @@ TOKENS_A_HIT, IN_A_HURRY = 40, 60
 HIT_SESSIONS: Final = 3  # sessions of the best hits, whose digests are looked at too
 LEARNINGS, RULES = 80, 60  # the latest, and of what a person wants always
 _ALWAYS_READ = 4  # of the hits, however late it is
-_LOOKED_AT = 3  # times as many are looked at closely
-_ROUNDING: Final = 1e-9  # by which two ways to add up the same may differ
-_PER_HIT, _PER_OUTPUT = 12, 4  # passages: of what was said, of what a tool gave
-_OUTPUT: Final = 0.3  # of the hit's closeness, to what a tool gave: somebody's words say more
 _OUTPUT_HITS: Final = 0.5  # of its relevance, to what its session is about
 _BEST_HITS: Final = 5  # of a session, that make it relevant
 _MADE_NOW: Final = 3  # digests at once: each takes some 20 ms
-_ASKED: Final = "asked: "
-_REPEATED: Final = 0.8  # of an earlier prompt's words, that the present one has
 _HEADLINE: Final = 120  # characters
-_FOLDERS: Final = re.compile(
-    r"(?<!\S)/(?:[^/\s]+/)+(?=[^/\s]+/[^/\s]+)"
-)  # of a path, all but the last two parts
 _COMMAND: Final = re.compile(r"`(?:cd \S+ && )?([^`\n]+)`")
 _COMMAND_CHARS: Final = 44
 _ABOUT: Final = {
@@ -167,7 +157,7 @@ class Gathering:
             *(text, filters),
             limit=min(limit, MOST_HITS),
             marked=False,
-            in_haste=True,
+            in_haste=self._ask.threshold > 0,
             fusion="lexical" if by_words else "score",
         )
         found = self._sources.search.find(self._scope, self._tx, query, self._ask.now, meant)
@@ -182,11 +172,13 @@ class Gathering:
             session, title = hit.row.get("session_id"), hit.row.get("session_title")
             if session is not None and session not in self.sessions:
                 self.sessions[session] = SessionLine(session, str(title), hit.row["occurred_at"])
+        wholes = Wholes.within(self._ask.budget - FRAME_TOKENS)
         for rank, hit in enumerate(hits):
             if rank >= _ALWAYS_READ and self._late():
                 break  # the best come first: an answer of these in time, not of all too late
-            found_in = self._of_hit(hit, hit.relevance / best)
-            self.units += (unit for unit in found_in if not _asks_again(unit, wanted))
+            nearby = self._of_hits.get(hit.row.get("session_id") or "", 0.0)
+            found_in = units_of(hit, rank, hit.relevance / best, nearby, self.interest, wholes)
+            self.units += (unit for unit in found_in if not asks_again(unit, wanted))
         best_first = sorted(self._of_hits, key=lambda it: -self._of_hits[it])[:HIT_SESSIONS]
         summaries = memory.summaries_of(self._scope, self._tx, best_first)
         for session_id in best_first:
@@ -261,56 +253,6 @@ class Gathering:
                 refs=_refs(row.get("refs_json")),
                 reason=f"learned: {row['category']}",
             )
-
-    def _telling(self, cut: Sequence[str], most: int) -> list[tuple[int, str, float]]:
-        """The passages that speak most of what is wanted, with their places and how much they do.
-
-        Looking closely at every passage of a long output would cost more than the search: a look for the letters of the
-        words says which are worth it, and that the others can be none of the best.
-        """
-        enough = self.interest.enough or 1.0
-        promised = [min(it / enough, 1.0) + _ROUNDING for it in self.interest.glance(cut)]
-        best_first = sorted(range(len(cut)), key=lambda place: -promised[place])
-        found: list[tuple[float, int]] = []  # the best first, of equals the earlier
-        for place in best_first[: most * _LOOKED_AT]:
-            if len(found) >= most and promised[place] < -found[most - 1][0]:
-                break
-            insort(found, (-self.interest.share_of(cut[place]), place))
-        return [(place, cut[place], -share) for share, place in found[:most]]
-
-    def _of_hit(self, hit: Hit, close: float) -> Iterator[Unit]:
-        row = hit.row
-        said = hit.ref.kind == "prompt"
-        cut = list(paragraphs(text_of(row)) if said else passages(_given(hit)))
-        most = _PER_HIT if said else _PER_OUTPUT
-        for order, text, share in self._telling(cut, most):
-            yield Unit(
-                kind=hit.ref.kind,
-                id=hit.ref.id,
-                about=_about_hit(hit),
-                text=shorten(text, WHOLE if said else LONGEST),
-                order=order,
-                share=share,
-                lead=_lead(hit),
-                session_id=row.get("session_id"),
-                occurred_at=row["occurred_at"],
-                importance=float(row.get("importance_score") or 0.0),
-                closeness=close if said else close * _OUTPUT,
-                nearby=self._of_hits.get(row.get("session_id") or "", 0.0),
-                reason="matches " + ", ".join(word for word, _ in hit.shares[:4]),
-            )
-
-
-def _asks_again(unit: Unit, wanted: frozenset[str]) -> bool:
-    """Whether it is what is asked now, asked before: it tells nothing that the prompt does not.
-
-    What states a rule is no question, however many of its words one has.
-    """
-    return (
-        unit.lead == _ASKED
-        and is_mostly_of(unit.text, wanted, _REPEATED)
-        and not cues.RULE.search(unit.text)
-    )
 
 
 def _without_echoes(units: Sequence[Unit]) -> list[Unit]:
@@ -410,35 +352,9 @@ def _about(row: Row) -> str:
     return _LEARNED.get(row["category"], "fact")
 
 
-def _about_hit(hit: Hit) -> str:
-    saved = hit.ref.kind == "observation" and is_note(hit.row)
-    return "saved" if saved and hit.row["source_tool"] == "preference" else "passage"
-
-
 def _said(row: Row) -> str:
     title, description = str(row["title"]), str(row["description"])
     return description if description.startswith(title[:60]) else f"{title}: {description}"
-
-
-def _lead(hit: Hit) -> str:
-    """What a passage is of: a command's output says little without the command."""
-    if hit.ref.kind in ("observation", "code_change"):
-        return f"{shorten(_name(hit), 80)}: "
-    return _ASKED if hit.row.get("prompt_type") == "user" else ""
-
-
-def _name(hit: Hit) -> str:
-    """What gave it: the tool and what for; of a file only the last parts of its path."""
-    return _FOLDERS.sub("", title_of(hit.row))
-
-
-def _given(hit: Hit) -> str:
-    """What a tool gave, without a first line that only says again what the title does."""
-    text = text_of(hit.row)
-    first, _, rest = text.partition("\n")
-    path = hit.row.get("file_path")
-    repeats = first.lstrip("# ").strip() in title_of(hit.row) or (path and path in first)
-    return rest if rest and repeats else text
 
 
 def _brief(text: str) -> str:

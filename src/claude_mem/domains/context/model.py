@@ -92,6 +92,8 @@ class Unit:
     `about` is a key of IMPORTANCE; `closeness` is the relevance of the hit it was found in, `nearby` that of its
     session, both 0..1 of the best there is. `order` is its place in what it was cut from, `lead` what stands before the
     first passage of that; `share` is how much of what is asked the text speaks of, where that was looked at already.
+    A hit that is told whole has its `rank` among the hits, 0 for the best, and its `pieces`: the texts of the passages
+    that it could be told in.
     """
 
     kind: str
@@ -108,6 +110,8 @@ class Unit:
     order: int = 0
     lead: str = ""
     share: float | None = None
+    rank: int | None = None
+    pieces: tuple[str, ...] = ()
 
     @property
     def ref(self) -> EntityRef:
@@ -176,9 +180,12 @@ class Context:
     omitted: int
 
 
-def unit_key(unit: Unit) -> str:
-    """What tells a shown text from another, whatever entity it is of."""
-    return sha256(unit.text.encode("utf-8", "replace")).hexdigest()[:16]
+def unit_keys(unit: Unit) -> Sequence[str]:
+    """What tells a shown text from another, whatever entity it is of: of a whole, a key for each of its pieces."""
+    return [
+        sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
+        for text in unit.pieces or (unit.text,)
+    ]
 
 
 def recency(age_ms: int) -> float:

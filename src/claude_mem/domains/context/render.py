@@ -19,6 +19,7 @@ from claude_mem.domains.memory.recent import short_id
 
 RULES_HEADING: Final = "Rules the user stated"
 SAVED_HEADING: Final = "Saved by an assistant"
+SINGLE: Final = "## Found"
 GET_TOOL: Final = "mcp__claude-mem__get"
 SEARCH_TOOL: Final = "mcp__claude-mem__search"
 # Heading -> what stands under it. In this order, because the first 2 KB may be all that is read.
@@ -31,8 +32,6 @@ SECTIONS: Final[tuple[tuple[str, frozenset[str]], ...]] = (
     ("Recent sessions", frozenset({"session", "request", "done", "file"})),
 )
 FRAME_TOKENS: Final = 95  # of everything but the units and the headings of sessions
-HEADING_TOKENS: Final = 30
-ID_TOKENS: Final = 14
 _TITLE = 48
 _CUT = frozenset({"observation", "code_change"})  # what a session's id alone would be a long way to
 _WORKING = frozenset({"task", "message"})
@@ -60,6 +59,11 @@ def render(frame: Frame, items: Sequence[Scored], omitted: int) -> tuple[str, li
     return "", []
 
 
+def excess(frame: Frame, items: Sequence[Scored]) -> int:
+    """By how many tokens all of them are over the budget; 0 or less where they fit."""
+    return estimate(_text(frame, items, _MANY)) - frame.budget
+
+
 def utf16_length(text: str) -> int:
     """Characters as the client counts them."""
     return len(text) + sum(1 for character in text if character > "\uffff")
@@ -79,6 +83,7 @@ def _text(frame: Frame, items: Sequence[Scored], omitted: int) -> str:
 
 
 _HOW: Final = f"The whole of an [id]: {GET_TOOL}; more: {SEARCH_TOOL}."
+_MANY: Final = 100  # not shown, as far as the length of the line that says so goes
 _HOW_TOKENS: Final = estimate(_HOW) + 15
 
 
@@ -122,24 +127,43 @@ def _recent(frame: Frame, items: Sequence[Scored]) -> Iterable[str]:
 
 
 def _by_session(frame: Frame, items: Sequence[Scored]) -> Iterable[str]:
-    """Under the sessions they are of; but what a model saved as a preference is told as just that."""
+    """Under the sessions they are of; but what a model saved as a preference is told as just that.
+
+    Of a session with one line the line alone, with its day and id: a heading each would cost as much as the lines.
+    """
     saved = [one for one in items if one.unit.about == "saved"]
     groups: dict[str, list[Scored]] = {}
     for one in sorted(items, key=lambda it: -it.score):
         if one.unit.about != "saved":
             groups.setdefault(one.unit.session_id or "", []).append(one)
-    for session_id, mine in sorted(groups.items(), key=lambda it: -max(o.score for o in it[1])):
-        line = frame.sessions.get(session_id)
-        if line is not None:
-            title = clean(line.title)
-            title = title if len(title) <= _TITLE else title[: _TITLE - 1].rstrip() + "…"
-            yield f"## {day(line.at, frame.now)}: {title} [{short_id(line.id)}]"
-        else:
-            yield "## Learned"
-        for units in _merged(mine):
-            yield _line(units, "", with_id=line is None or units[0].kind in _CUT)
+    sessions = [_of_session(frame, frame.sessions.get(it), mine) for it, mine in groups.items()]
+    single = [lines for heading, lines in sessions if heading == SINGLE]
+    first = True
+    for heading, lines in sessions:
+        if heading != SINGLE:
+            yield heading
+            yield from lines
+        elif first:
+            first = False
+            yield heading
+            yield from (line for lines in single for line in lines)
     if saved:
         yield from _by_section(frame, saved)
+
+
+def _of_session(
+    frame: Frame, session: SessionLine | None, items: Sequence[Scored]
+) -> tuple[str, list[str]]:
+    """What it stands under, and its lines."""
+    units = list(_merged(items))
+    if session is None:
+        return "## Learned", [_line(each, "") for each in units]
+    if len(units) == 1:
+        return SINGLE, [_line(units[0], day(units[0][0].occurred_at, frame.now))]
+    title = clean(session.title)
+    title = title if len(title) <= _TITLE else title[: _TITLE - 1].rstrip() + "…"
+    heading = f"## {day(session.at, frame.now)}: {title} [{short_id(session.id)}]"
+    return heading, [_line(each, "", with_id=each[0].kind in _CUT) for each in units]
 
 
 def _merged(items: Sequence[Scored]) -> Iterable[list[Unit]]:

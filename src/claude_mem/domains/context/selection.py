@@ -21,29 +21,57 @@ def distinct(units: Sequence[Scored], told: Sequence[frozenset[str]] = ()) -> li
     among the better one's. Words are those of the text analysis, without stop-words.
     """
     kept: list[Scored] = []
-    sizes: list[int] = []
-    holders: dict[str, list[int]] = {}
-
-    def hold(words: frozenset[str]) -> None:
-        for word in words:
-            holders.setdefault(word, []).append(len(sizes))
-        sizes.append(len(words))
-
-    for words in told:
-        hold(words)
+    said = _Said(told)
     for unit in sorted(units, key=lambda one: (-one.score, one.tokens, one.unit.id, one.unit.text)):
-        if not _is_told(unit.words, sizes, holders):
-            hold(unit.words)
+        if not said.has(unit.words):
+            said.add(unit.words)
             kept.append(unit)
     return kept
 
 
-def _is_told(words: frozenset[str], sizes: Sequence[int], holders: dict[str, list[int]]) -> bool:
-    common: dict[int, int] = {}
-    for word in words:
-        for number in holders.get(word, ()):
-            common[number] = common.get(number, 0) + 1
-    return any(_says_the_same(len(words), sizes[n], c) for n, c in common.items())
+def whole_hits(
+    units: Sequence[Scored], room: float, most: float, told: Sequence[frozenset[str]] = ()
+) -> list[Scored]:
+    """Of the hits that can be told whole, the best ranked that `room` tokens hold, none of them longer than `most`.
+
+    Near-duplicates are as in `distinct`. What is too long for the room that is left makes way for the next.
+    """
+    kept: list[Scored] = []
+    said = _Said(told)
+    for unit in sorted(units, key=lambda one: one.unit.rank or 0):
+        if unit.tokens <= min(room, most) and not said.has(unit.words):
+            said.add(unit.words)
+            room -= unit.tokens
+            kept.append(unit)
+    return kept
+
+
+def unsaid(units: Sequence[Scored], told: Sequence[frozenset[str]]) -> list[Scored]:
+    """Those that say nothing that the texts of these words say too."""
+    said = _Said(told)
+    return [unit for unit in units if not said.has(unit.words)]
+
+
+class _Said:
+    """The words of texts, and whether another one says the same as any of them."""
+
+    def __init__(self, texts: Sequence[frozenset[str]]) -> None:
+        self._sizes: list[int] = []
+        self._holders: dict[str, list[int]] = {}
+        for words in texts:
+            self.add(words)
+
+    def add(self, words: frozenset[str]) -> None:
+        for word in words:
+            self._holders.setdefault(word, []).append(len(self._sizes))
+        self._sizes.append(len(words))
+
+    def has(self, words: frozenset[str]) -> bool:
+        common: dict[int, int] = {}
+        for word in words:
+            for number in self._holders.get(word, ()):
+                common[number] = common.get(number, 0) + 1
+        return any(_says_the_same(len(words), self._sizes[n], c) for n, c in common.items())
 
 
 def _says_the_same(one: int, other: int, common: int) -> bool:

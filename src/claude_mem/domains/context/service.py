@@ -5,11 +5,13 @@ Synchronous, in the caller's read transaction. Must never write, and never show 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Final
 
 from claude_mem.domains.context.fence import clean
+from claude_mem.domains.context.found import WHOLE_MOST, WHOLES_SHARE
 from claude_mem.domains.context.gather import Gathering, Sources
 from claude_mem.domains.context.interest import Interest, plain_query, words_of
 from claude_mem.domains.context.model import (
@@ -23,10 +25,16 @@ from claude_mem.domains.context.model import (
     frequency,
     importance,
     recency,
-    unit_key,
+    unit_keys,
 )
-from claude_mem.domains.context.render import FRAME_TOKENS, Frame, render
-from claude_mem.domains.context.selection import best_subset, distinct
+from claude_mem.domains.context.render import FRAME_TOKENS, Frame, excess, render
+from claude_mem.domains.context.selection import (
+    CONTAINED,
+    best_subset,
+    distinct,
+    unsaid,
+    whole_hits,
+)
 from claude_mem.domains.context.tokens import estimate
 from claude_mem.domains.context.working import units, working_memory
 from claude_mem.domains.memory import service as memory
@@ -54,6 +62,9 @@ CANDIDATES: Final = 140
 LIKELY: Final = 60
 LINE_TOKENS: Final = 9  # of what stands around a unit: its mark, a share of ids and headings
 RULE_TOKENS, PROMPT_LINE_TOKENS = 3, 7
+WHOLE_LINE_TOKENS: Final = (
+    19  # the hits of a search are of many sessions: most lines have an id and a day
+)
 WORKING_MESSAGES: Final = 10
 STANDING: Final = {"preference": 0.7, "open": 0.5, "decision": 0.3}  # so relevant to any work
 RULES: Final = 0.3  # relevance of what a person wants always, to the choice: whatever the prompt
@@ -76,7 +87,7 @@ class ContextService:
         scope: Scope,
         tx: Tx,
         ask: Ask,
-        given: Collection[str] = frozenset(),
+        given: Set[str] = frozenset(),
         told: Sequence[str] = (),
     ) -> Context:
         """The best context for `ask` within its budget.
@@ -90,12 +101,17 @@ class ContextService:
             found += units(working_memory(scope, tx, gathering.own_session, WORKING_MESSAGES))
         fresh, before = _parted([_cleaned(unit) for unit in found], given)
         relevant = self._relevant(scope, tx, fresh, ask, gathering.interest)
-        best = sorted(relevant, key=lambda one: -one.value / one.tokens)[:CANDIDATES]
-        candidates = distinct(best, [words_of(text) for text in before.union(told)])
-        items = _chosen(candidates, ask)
+        known = [words_of(text) for text in before.union(told)]
+        wholes = _wholes(relevant, ask, known)
+        held = {one.unit.ref for one in wholes}
+        parts = [one for one in relevant if one.unit.rank is None]
+        best = sorted(parts, key=lambda one: -one.value / one.tokens)[:CANDIDATES]
         frame = Frame(ask.project, ask.budget, ask.query is not None, ask.now, gathering.sessions)
-        text, shown = render(frame, items, len(relevant) - len(items))
-        return Context(text, estimate(text), ask.budget, tuple(shown), len(relevant) - len(shown))
+        items = _fitting(distinct(best, known), ask, wholes, frame)
+        left_out = sum(one.unit.ref not in held for one in parts) + len(wholes) - len(items)
+        text, shown = render(frame, items, left_out)
+        omitted = left_out + len(items) - len(shown)
+        return Context(text, estimate(text), ask.budget, tuple(shown), omitted)
 
     def _relevant(
         self, scope: Scope, tx: Tx, fresh: Sequence[Unit], ask: Ask, interest: Interest
@@ -116,23 +132,58 @@ class ContextService:
         return [_scored(*one, ask, uses) for one in found]
 
 
-def _parted(units: Sequence[Unit], given: Collection[str]) -> tuple[Sequence[Unit], frozenset[str]]:
+def _parted(units: Sequence[Unit], given: Set[str]) -> tuple[Sequence[Unit], frozenset[str]]:
     """(those that were not given before, the texts of those that were)."""
     if not given:
         return units, frozenset()
     fresh: list[Unit] = []
     before: set[str] = set()
     for unit in units:
-        if unit_key(unit) in given:
-            before.add(unit.text)
-        else:
+        if given.isdisjoint(unit_keys(unit)):
             fresh.append(unit)
+        elif (
+            unit.rank is None
+        ):  # of a whole only a piece may have been given: those are looked at by themselves
+            before.add(unit.text)
     return fresh, frozenset(before)
 
 
-def _chosen(candidates: Sequence[Scored], ask: Ask) -> list[Scored]:
-    """Rules first, within their share, the most relevant first; then what is worth most in the room that is left."""
+def _wholes(relevant: Sequence[Scored], ask: Ask, known: Sequence[frozenset[str]]) -> list[Scored]:
+    """The hits that are told whole: worth more than any passage, for the search has found them better.
+
+    What is no more than a rule that a person stated is left to the rules.
+    """
     room = ask.budget - FRAME_TOKENS
+    rules = [one.words for one in relevant if one.unit.about == "preference"]
+    found = [
+        one
+        for one in relevant
+        if one.unit.rank is not None
+        and one.unit.about == "passage"
+        and not any(len(one.words & rule) >= CONTAINED * len(one.words) for rule in rules)
+    ]
+    best = whole_hits(found, room * WHOLES_SHARE, room * WHOLE_MOST, known)
+    return [replace(one, value=math.inf) for one in best]
+
+
+def _fitting(
+    candidates: Sequence[Scored], ask: Ask, wholes: Sequence[Scored], frame: Frame
+) -> list[Scored]:
+    """The choice. What stands around units is only guessed at: of one that turned out too long a shorter one is made,
+    for to take the least of it away could leave a hole.
+    """
+    room = ask.budget - FRAME_TOKENS
+    items = _chosen(candidates, ask, wholes, room)
+    over = excess(frame, items)
+    return _chosen(candidates, ask, wholes, room - over) if over > 0 else items
+
+
+def _chosen(
+    candidates: Sequence[Scored], ask: Ask, wholes: Sequence[Scored], room: int
+) -> list[Scored]:
+    """Rules first, within their share, the most relevant first; then what is told whole; then of what that does not say
+    too what is worth most in the room that is left.
+    """
     share = room * (RULES_AT_START if ask.query is None else RULES_SHARE)
     items: list[Scored] = []
     rules = [one for one in candidates if one.unit.about == "preference"]
@@ -143,6 +194,10 @@ def _chosen(candidates: Sequence[Scored], ask: Ask) -> list[Scored]:
             items.append(one)
     held = {id(one) for one in items}
     others = [one for one in candidates if id(one) not in held]
+    if wholes:
+        room -= sum(one.tokens for one in wholes)
+        items += wholes
+        others = unsaid(others, [one.words for one in wholes])
     numbers = best_subset([it.value for it in others], [it.tokens for it in others], room)
     return items + [others[number] for number in numbers]
 
@@ -152,7 +207,9 @@ def _likeliest(found: list[Unit], ask: Ask) -> list[Unit]:
     most = LIKELY + ask.budget // 10
     if len(found) <= most:
         return found
-    return sorted(found, key=_likelihood, reverse=True)[:most]
+    wholes = [one for one in found if one.rank is not None]
+    parts = [one for one in found if one.rank is None]
+    return wholes + sorted(parts, key=_likelihood, reverse=True)[:most]
 
 
 def _likelihood(unit: Unit) -> float:
@@ -165,16 +222,19 @@ def _likelihood(unit: Unit) -> float:
 def _cleaned(unit: Unit) -> Unit:
     text, lead = clean(unit.text), clean(unit.lead)
     lead = f"{lead} " if lead else ""
-    if text == unit.text and lead == unit.lead:
+    pieces = tuple(map(clean, unit.pieces))
+    if text == unit.text and lead == unit.lead and pieces == unit.pieces:
         return unit
-    return replace(unit, text=text, lead=lead, share=unit.share if text == unit.text else None)
+    share = unit.share if text == unit.text else None
+    return replace(unit, text=text, lead=lead, share=share, pieces=pieces)
 
 
 def _themes(units: Sequence[Unit], shares: Sequence[float]) -> dict[str, float]:
     """How much of each session is about it, 0..1: one that only touches upon it lends little to its other points."""
     spoken: dict[str, list[bool]] = {}
     for unit, share in zip(units, shares, strict=True):
-        spoken.setdefault(unit.session_id or "", []).append(share >= OWN_FLOOR)
+        if unit.rank is None:  # a whole says again what its passages do
+            spoken.setdefault(unit.session_id or "", []).append(share >= OWN_FLOOR)
     return {it: min(sum(each) / len(each) / THEME, 1.0) for it, each in spoken.items()}
 
 
@@ -207,6 +267,8 @@ def _around(unit: Unit, ask: Ask) -> int:
     """Tokens of what stands around a unit: its mark, its id or a share of its heading's."""
     if unit.about == "preference":
         return RULE_TOKENS
+    if unit.rank is not None:
+        return WHOLE_LINE_TOKENS
     return LINE_TOKENS if ask.query is None else PROMPT_LINE_TOKENS
 
 
