@@ -16,11 +16,9 @@ from claude_mem.domains.context import answer
 from claude_mem.kernel.clock import now_ms
 from claude_mem.kernel.ids import new_id
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.local, pytest.mark.usefixtures("patient")]
 RULE = "From now on always use uv here, never bare python or pip."
 FACT = "The oversold class came from two requests 9 ms apart: both saw a free seat before take_seat counted."
-
-pytestmark = pytest.mark.local
 
 
 @pytest.fixture
@@ -28,13 +26,6 @@ def folder(tmp_path: Path) -> str:
     place = tmp_path / "ledger"
     (place / ".git").mkdir(parents=True)
     return str(place)
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deadlines are measured by the benchmark; here a busy machine must not decide."""
-    for name in ("START_S", "PROMPT_S", "PROMPT_LIMIT_S", "CATCH_UP_S"):
-        monkeypatch.setattr(answer, name, 20.0)
 
 
 async def hook(api: Api, event: str, folder: str, session: str, **more: Any) -> str:

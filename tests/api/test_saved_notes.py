@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 from api_support import API, Api
 
-from claude_mem.domains.context import answer
 from claude_mem.kernel.scope import local_scope
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("patient")]
 CATEGORIES = {
     "decision": "general",
     "preference": "best_practice",
@@ -24,13 +23,6 @@ SAID = {
     "fact": "The staging ledger listens behind the teal gateway.",
     "note": "Heron imports need a second look once the vendor answers.",
 }
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deadlines are measured by the benchmark; here a busy machine must not decide."""
-    for name in ("START_S", "PROMPT_S", "PROMPT_LIMIT_S", "CATCH_UP_S"):
-        monkeypatch.setattr(answer, name, 20.0)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from claude_mem.kernel.clock import now_ms, to_iso
 from claude_mem.kernel.ids import new_id
 from claude_mem.kernel.scope import local_scope
 
+pytestmark = pytest.mark.usefixtures("patient")
 SCOPE = local_scope()
 PLACE = "/home/dev/ledger"
 RULE = "Always round half to even in the ledger totals"
