@@ -60,6 +60,14 @@ def vector_of(text: str) -> bytes:
     ).tobytes()
 
 
+async def asked(server: FakeEndpoint, times: int) -> None:
+    """Wait until so many requests have come to the endpoint, or so long that the caller may say which have not."""
+    for _ in range(4_000):
+        if len(server.requests) >= times:
+            break
+        await asyncio.sleep(0.005)
+
+
 async def refusal(embedder: EndpointEmbedder, texts: list[str] | None = None) -> Unavailable:
     with pytest.raises(Unavailable) as refused:
         await embedder.documents(texts or ["a text nobody may repeat"])
@@ -144,10 +152,7 @@ async def test_a_question_does_not_wait_for_documents(make: Make, server: FakeEn
     server.hold.clear()
     documents = asyncio.create_task(embedder.documents(["a", "b", "c", "d"]))
     question = asyncio.create_task(embedder.query("e"))
-    for _ in range(4_000):
-        if len(server.requests) == 3:
-            break
-        await asyncio.sleep(0.005)
+    await asked(server, 3)
     assert sorted(it["input"][0] for it in server.requests) == ["a", "b", "e"]
     server.hold.set()
     assert await question == vector_of("e")
@@ -345,9 +350,11 @@ async def test_after_a_question_that_took_too_long_the_next_ones_do_not_wait(
     monkeypatch.setattr(embedder_module, "_PATIENCE_S", 0.05)
     embedder = make()
     server.hold.clear()
+    question = asyncio.create_task(embedder.query("who waits gives up"))
+    await asked(server, 1)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
-            await embedder.query("who waits gives up")
+            await question
     with pytest.raises(Unavailable, match="too slow for questions"):
         await embedder.query("another")
     assert len(server.requests) == 1
