@@ -58,6 +58,7 @@ def work(stage: Stage) -> Turn:
         ),
     }.items():
         stage.wait(seen, what)
+    stage.let_hooks_be_taken_over()
     return turn
 
 
@@ -288,8 +289,7 @@ def test_a_killed_worker_costs_nothing(stage: Stage, work: Turn) -> None:
     _silent(turn)
     stage.wait(lambda: "The pangolin was told." in _texts(stage, turn, "assistant"), "the reply")
     stage.wait(lambda: _tokens(stage, turn) == 2 * TOKENS_A_CALL, "the token counts")
-    with stage.api() as client:
-        health = client.health()
+    health = stage.let_hooks_be_taken_over()
     assert health["pid"] not in old
     assert health["checks"]["spool"]["taken"] >= 1
     assert health["checks"]["spool"]["events"] == 0

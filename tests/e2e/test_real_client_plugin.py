@@ -57,6 +57,7 @@ def recorded(stage: Stage, alone: Turn) -> Turn:
     stage.ours("start")
     turn = stage.turn(PROMPT)
     stage.wait(lambda: _said(stage, turn) == [PROMPT, "The pangolin was told."], "what was said")
+    stage.let_hooks_be_taken_over()
     return turn
 
 
@@ -186,6 +187,7 @@ def test_with_hooks_in_the_settings_nothing_is_double(stage: Stage, recorded: Tu
         assert max(spoke.values(), default=0) <= 1, spoke
         wanted = [PROMPT, "The pangolin was told."]
         stage.wait(lambda: _said(stage, turn) == wanted, "what was said")
+        stage.let_hooks_be_taken_over()
         assert len(stage.rows(turn.session, "observations")) == 1
         names = [name.rpartition("__")[2] for name in _our_tools(turn)]
         assert sorted(names) == sorted(NAMES)

@@ -247,6 +247,23 @@ class Stage:
             time.sleep(0.1)
         raise AssertionError(f"{what} has not come within {seconds:g} s; last: {last!r}")
 
+    def let_hooks_be_taken_over(self) -> Json:
+        """Wait until all that hooks gave is recorded, and give back how the worker is then.
+
+        A hook that a busy worker did not answer in time spools its event: what came after it may be recorded before.
+        """
+
+        def taken_over() -> Json | None:
+            with self.api() as client:
+                # Twice: what left the spool waits in the inbox, and one look may see neither of the two.
+                looks = [client.health() for _ in range(2)]
+            checks = [health["checks"] for health in looks]
+            waiting = sum(it["spool"]["events"] + it["inbox"]["pending"] for it in checks)
+            return None if waiting else looks[-1]
+
+        health: Json = self.wait(taken_over, "what hooks gave")
+        return health
+
     def kill_worker(self) -> list[int]:
         """kill -9 of the worker and its supervisor, as if at the same moment; returns who it was."""
         pids = [
