@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from claude_mem.app.build import System
-from claude_mem.domains.context import answer as module
 from claude_mem.domains.context.answer import HookContext
 from claude_mem.domains.context.found import WHOLE_MOST, WHOLES_SHARE, Wholes, asks_again, units_of
 from claude_mem.domains.context.interest import of_query, words_of
@@ -181,11 +180,11 @@ async def told(context: HookContext, prompt: str, session: str = "now") -> str:
     return str(json.loads(body)["hookSpecificOutput"]["additionalContext"]) if body else ""
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("is_restarted", [False, True])
 async def test_what_was_told_whole_is_not_told_in_pieces_later(
-    system: System, is_restarted: bool, monkeypatch: pytest.MonkeyPatch
+    system: System, is_restarted: bool
 ) -> None:
-    monkeypatch.setattr(module, "PROMPT_S", 30.0)
     await remember(
         system,
         (

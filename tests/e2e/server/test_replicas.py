@@ -78,11 +78,22 @@ def test_a_session_is_given_nothing_twice_whichever_process_answers(deployed: De
     with client(serving.port, tenant.key) as api:
         api.post("/api/v1/events", json={"events": [prompt("old", text)]}).raise_for_status()
     wait_for_rows(serving.port, tenant, 1)
-    given = [
-        hook(serving.port, tenant, "UserPromptSubmit", prompt="Why round half to even in ledger?")
-        for _ in range(6)
-    ]
-    assert sum("auditors require" in it for it in given) == 1, given
+    asked, times = "Why round half to even in ledger?", 0
+    for session in (
+        "one",
+        "two",
+        "three",
+        "four",
+    ):  # of a busy machine an answer can be late, and empty
+        given = [
+            hook(serving.port, tenant, "UserPromptSubmit", prompt=asked, session_id=session)
+            for _ in range(6)
+        ]
+        times = sum("auditors require" in it for it in given)
+        assert times <= 1, given
+        if times:
+            break
+    assert times == 1
     assert serving.stop() == 0
 
 

@@ -7,6 +7,7 @@ at the beginning of a session, under what they are about. Several passages of on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -60,8 +61,11 @@ def render(frame: Frame, items: Sequence[Scored], omitted: int) -> tuple[str, li
 
 
 def excess(frame: Frame, items: Sequence[Scored]) -> int:
-    """By how many tokens all of them are over the budget; 0 or less where they fit."""
-    return estimate(_text(frame, items, _MANY)) - frame.budget
+    """By how many tokens all of them are over the budget; 0 or less where they fit.
+
+    Ids count as one that costs rather much: what is chosen must not go by the digits that chance put into them.
+    """
+    return estimate(_ID.sub(_DEAR_ID, _text(frame, items, _MANY))) - frame.budget
 
 
 def utf16_length(text: str) -> int:
@@ -83,6 +87,8 @@ def _text(frame: Frame, items: Sequence[Scored], omitted: int) -> str:
 
 
 _HOW: Final = f"The whole of an [id]: {GET_TOOL}; more: {SEARCH_TOOL}."
+_ID: Final = re.compile(r"\[[0-9a-f]{12}\]")
+_DEAR_ID: Final = "[01a01a01a0ab]"
 _MANY: Final = 100  # not shown, as far as the length of the line that says so goes
 _HOW_TOKENS: Final = estimate(_HOW) + 15
 

@@ -22,11 +22,17 @@ def distinct(units: Sequence[Scored], told: Sequence[frozenset[str]] = ()) -> li
     """
     kept: list[Scored] = []
     said = _Said(told)
-    for unit in sorted(units, key=lambda one: (-one.score, one.tokens, one.unit.id, one.unit.text)):
+    for unit in sorted(units, key=_order):
         if not said.has(unit.words):
             said.add(unit.words)
             kept.append(unit)
     return kept
+
+
+def _order(one: Scored) -> tuple[object, ...]:
+    """The best first; of equals never by the id alone, which chance made: the same memory has the same context."""
+    unit = one.unit
+    return -one.score, one.tokens, unit.kind, unit.text, -unit.occurred_at, unit.id
 
 
 def whole_hits(
