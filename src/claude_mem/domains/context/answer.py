@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ import structlog
 from claude_mem.domains.access import service as access
 from claude_mem.domains.capture.model import ProjectKeys
 from claude_mem.domains.context import repository
-from claude_mem.domains.context.model import Ask, Context, Options, Rendered, unit_keys
+from claude_mem.domains.context.model import Ask, Context, Options, Rendered, texts_of, unit_keys
 from claude_mem.domains.context.service import ContextService
 from claude_mem.domains.context.working import WorkingMemory
 from claude_mem.domains.memory.model import EntityRef
@@ -185,7 +185,7 @@ class HookContext:
         self._note_given(scope, session, seen)
         wanted = _Wanted(place, session, until=started + START_S * _SHARE, working=source in _CUTS)
         _, context = await self._read(scope, wanted, seen)
-        seen.texts.extend(one.unit.text for one in context.items)
+        seen.texts.extend(_texts(context))
         await self._noted(scope, session, seen, context, "SessionStart")
         if not self._around.shared:
             self._later(self._keep(scope, place, generation))
@@ -209,7 +209,7 @@ class HookContext:
             _, context = await self._read(scope, wanted, seen)
         finally:
             meaning.drop()
-        seen.texts.extend(one.unit.text for one in context.items)
+        seen.texts.extend(_texts(context))
         await self._noted(scope, session, seen, context, "UserPromptSubmit")
         return context.text
 
@@ -351,6 +351,11 @@ def _load(scope: Scope, tx: Tx, session: str, seen: _Seen) -> None:
         seen.units |= given
         seen.since = max(seen.since, since)
         seen.is_loaded = True
+
+
+def _texts(context: Context) -> Iterator[str]:
+    for one in context.items:
+        yield from texts_of(one.unit)
 
 
 def _units(context: Context) -> list[repository.Given]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from bisect import insort
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
+from claude_mem.domains.context.fence import clean
 from claude_mem.domains.context.interest import Interest, is_mostly_of
-from claude_mem.domains.context.model import Unit
+from claude_mem.domains.context.model import Unit, unit_keys
 from claude_mem.domains.context.passages import LONGEST, WHOLE, paragraphs, passages, shorten
 from claude_mem.domains.context.tokens import estimate
 from claude_mem.domains.intelligence import cues
@@ -25,8 +26,11 @@ from claude_mem.domains.retrieval.model import Hit
 WHOLES_SHARE: Final = 0.45  # of the room, for hits that are told whole
 WHOLE_MOST: Final = 0.25  # of the room, for one of them: a longer one has its passages
 _WHOLE_CHARS: Final = 1_600  # and however much room there is
-_SPARE: Final = 2  # times the room is filled: some were told before, or say the same
-_LOOKED_AT = 3  # times as many passages as are taken are looked at closely
+_SPARE: Final = 2  # times the room is filled: some say the same, or what was told in other words
+WHOLE_LINE_TOKENS: Final = (
+    19  # around it: the hits of a search are of many sessions, so most have an id and a day
+)
+_LOOKED_AT: Final = 3  # times as many passages as are taken are looked at closely
 _ROUNDING: Final = 1e-9  # by which two ways to add up the same may differ
 _PER_HIT, _PER_OUTPUT = 12, 4  # passages: of what was said, of what a tool gave
 _OUTPUT: Final = (
@@ -34,6 +38,8 @@ _OUTPUT: Final = (
 )
 _ASKED: Final = "asked: "
 _REPEATED: Final = 0.8  # of an earlier prompt's words, that the present one has
+_NAME: Final = 40  # characters of who spoke
+_NO_NAME: Final = re.compile(r"[^\w .'-]")  # a heading, an id or a tag is nobody's name
 _FOLDERS: Final = re.compile(
     r"(?<!\S)/(?:[^/\s]+/)+(?=[^/\s]+/[^/\s]+)"
 )  # of a path, all but the last two parts
@@ -41,22 +47,31 @@ _FOLDERS: Final = re.compile(
 
 @dataclass(slots=True)
 class Wholes:
-    """How much is left of the room (in tokens) for hits that are told whole, and how much for one."""
+    """How much is left of the room (in tokens) for hits that are told whole, and how much for one.
+
+    `wanted` are the words of the prompt; `given` keys of what was told before: what repeats either takes no room.
+    """
 
     left: float
     most: float
+    wanted: frozenset[str] = frozenset()
+    given: Set[str] = frozenset()
 
     @classmethod
-    def within(cls, room: float) -> Wholes:
+    def within(
+        cls, room: float, wanted: frozenset[str] = frozenset(), given: Set[str] = frozenset()
+    ) -> Wholes:
         """For a context that has `room` for memories."""
-        return cls(_SPARE * WHOLES_SHARE * room, WHOLE_MOST * room)
+        return cls(_SPARE * WHOLES_SHARE * room, WHOLE_MOST * room, wanted, given)
 
-    def take(self, text: str) -> bool:
-        """Whether a hit of this text is to be told whole; then the room is the less."""
-        if self.left <= 0 or len(text) > _WHOLE_CHARS:
+    def take(self, whole: Unit) -> bool:
+        """Whether it is to be told; then the room is the less."""
+        if self.left <= 0 or not whole.text or len(whole.text) > _WHOLE_CHARS:
             return False
-        cost = estimate(text)
-        if cost > self.most:
+        cost = estimate(whole.text) + WHOLE_LINE_TOKENS
+        if cost > self.most or not self.given.isdisjoint(unit_keys(whole)):
+            return False
+        if asks_again(whole, self.wanted):
             return False
         self.left -= cost
         return True
@@ -65,19 +80,24 @@ class Wholes:
 def units_of(
     hit: Hit, rank: int, close: float, nearby: float, interest: Interest, wholes: Wholes
 ) -> Iterator[Unit]:
-    """The units of a hit that is the `rank`th (from 0): `close` to what is asked, in a session that is `nearby`."""
+    """The units of a hit that is the `rank`th (from 0): `close` to what is asked, in a session that is `nearby`.
+
+    A whole is made of its pieces as they are shown: what is an order to a model in one of them ends with it.
+    """
     said = hit.ref.kind == "prompt"
     text = text_of(hit.row) if said else _given(hit)
     cut = list(paragraphs(text) if said else passages(text))
     longest = WHOLE if said else LONGEST
-    pieces = tuple(shorten(piece, longest) for piece in cut)
-    if any(pieces) and wholes.take(text):
-        flat = shorten(text, _WHOLE_CHARS)
-        yield _unit(hit, flat, close, nearby, rank=rank, pieces=pieces)
+    if wholes.left > 0 and len(text) <= _WHOLE_CHARS:
+        shown = tuple(clean(shorten(piece, longest)) for piece in cut)
+        whole = _unit(hit, " ".join(shown), close, nearby, rank=rank, pieces=shown)
+        if whole.about == "passage" and wholes.take(whole):
+            yield whole
     own = close if said else close * _OUTPUT
     most = _PER_HIT if said else _PER_OUTPUT
     for order, share in _telling(cut, most, interest):
-        yield _unit(hit, pieces[order], own, nearby, order=order, share=share)
+        text = shorten(cut[order], longest)
+        yield _unit(hit, text, own, nearby, order=order, share=share)
 
 
 def asks_again(unit: Unit, wanted: frozenset[str]) -> bool:
@@ -151,9 +171,11 @@ def _lead(hit: Hit) -> str:
     row = hit.row
     if hit.ref.kind in ("observation", "code_change"):
         return f"{shorten(_name(hit), 80)}: "
-    speaker = (row.get("metadata_json") or {}).get("speaker")
-    if isinstance(speaker, str) and speaker:
-        return f"{shorten(speaker, 40)}: "
+    metadata = row.get("metadata_json")
+    speaker = metadata.get("speaker") if isinstance(metadata, Mapping) else None
+    name = _NO_NAME.sub("", speaker[:_NAME]).strip() if isinstance(speaker, str) else ""
+    if name:
+        return f"{name}: "
     return _ASKED if row.get("prompt_type") == "user" else ""
 
 

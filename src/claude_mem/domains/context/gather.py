@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -100,8 +100,11 @@ class _Told:
 class Gathering:
     """Collects units for one ask, in the caller's read transaction."""
 
-    def __init__(self, scope: Scope, tx: Tx, sources: Sources, ask: Ask) -> None:
+    def __init__(
+        self, scope: Scope, tx: Tx, sources: Sources, ask: Ask, given: Set[str] = frozenset()
+    ) -> None:
         self._scope, self._tx, self._sources, self._ask = scope, tx, sources, ask
+        self._given = given  # keys of units
         self._digests: dict[str, _Told] = {}  # by session
         self._of_hits: dict[str, float] = {}  # session -> closeness of its best hit
         self.units: list[Unit] = []
@@ -140,8 +143,11 @@ class Gathering:
 
     def is_known(self, unit: Unit) -> bool:
         """Whether the asking session said it itself, since its conversation was last cut short."""
-        mine = unit.session_id is not None and unit.session_id == self.own_session
-        return mine and unit.occurred_at >= self._ask.own_since
+        return self._is_own(unit.session_id, unit.occurred_at)
+
+    def _is_own(self, session_id: str | None, at: int) -> bool:
+        mine = session_id is not None and session_id == self.own_session
+        return mine and at >= self._ask.own_since
 
     def _hits(self, prompt: str) -> None:
         text = plain_query(prompt)
@@ -172,8 +178,10 @@ class Gathering:
             session, title = hit.row.get("session_id"), hit.row.get("session_title")
             if session is not None and session not in self.sessions:
                 self.sessions[session] = SessionLine(session, str(title), hit.row["occurred_at"])
-        wholes = Wholes.within(self._ask.budget - FRAME_TOKENS)
+        wholes = Wholes.within(self._ask.budget - FRAME_TOKENS, wanted, self._given)
         for rank, hit in enumerate(hits):
+            if self._is_own(hit.row.get("session_id"), hit.row["occurred_at"]):
+                continue
             if rank >= _ALWAYS_READ and self._late():
                 break  # the best come first: an answer of these in time, not of all too late
             nearby = self._of_hits.get(hit.row.get("session_id") or "", 0.0)

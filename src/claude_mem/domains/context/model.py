@@ -93,7 +93,7 @@ class Unit:
     session, both 0..1 of the best there is. `order` is its place in what it was cut from, `lead` what stands before the
     first passage of that; `share` is how much of what is asked the text speaks of, where that was looked at already.
     A hit that is told whole has its `rank` among the hits, 0 for the best, and its `pieces`: the texts of the passages
-    that it could be told in.
+    that it could be told in, of which its own is made.
     """
 
     kind: str
@@ -182,10 +182,17 @@ class Context:
 
 def unit_keys(unit: Unit) -> Sequence[str]:
     """What tells a shown text from another, whatever entity it is of: of a whole, a key for each of its pieces."""
-    return [
-        sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
-        for text in unit.pieces or (unit.text,)
-    ]
+    return [text_key(text) for text in texts_of(unit)]
+
+
+def texts_of(unit: Unit) -> Sequence[str]:
+    """What a unit says, in the pieces in which it could be said as well."""
+    return unit.pieces or (unit.text,)
+
+
+def text_key(text: str) -> str:
+    """See `unit_keys`."""
+    return sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def recency(age_ms: int) -> float:

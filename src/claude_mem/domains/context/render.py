@@ -54,18 +54,46 @@ def render(frame: Frame, items: Sequence[Scored], omitted: int) -> tuple[str, li
     kept = list(items)
     while kept:
         text = _text(frame, kept, omitted + len(items) - len(kept))
-        if estimate(text) <= frame.budget and utf16_length(text) <= MAX_CHARS:
+        over = estimate(text) - frame.budget, utf16_length(text) - MAX_CHARS
+        if max(over) <= 0:
             return text, kept
-        kept.remove(min(kept, key=lambda one: (one.value, one.score, -one.tokens)))
+        kept = _without_least(kept, *over)
     return "", []
 
 
-def excess(frame: Frame, items: Sequence[Scored]) -> int:
-    """By how many tokens all of them are over the budget; 0 or less where they fit.
+def fitting(frame: Frame, items: Sequence[Scored]) -> list[Scored]:
+    """Those of `items` that `render` would show, the least being left out.
 
     Ids count as one that costs rather much: what is chosen must not go by the digits that chance put into them.
     """
-    return estimate(_ID.sub(_DEAR_ID, _text(frame, items, _MANY))) - frame.budget
+    kept = list(items)
+    while kept:
+        over = excess(frame, kept)
+        if max(over) <= 0:
+            break
+        kept = _without_least(kept, *over)
+    return kept
+
+
+def excess(frame: Frame, items: Sequence[Scored]) -> tuple[int, int]:
+    """By how many tokens and characters all of them are over the limits; 0 or less where they fit. See `fitting`."""
+    text = _ID.sub(_DEAR_ID, _text(frame, items, _MANY))
+    return estimate(text) - frame.budget, utf16_length(text) - MAX_CHARS
+
+
+def _without_least(items: Sequence[Scored], tokens: int, characters: int) -> list[Scored]:
+    """Without as many of the least as it surely takes to be so much shorter; without one at least.
+
+    What goes may take its heading along, so it counts as much as it can: of too little the next look takes more.
+    """
+    gone: set[int] = set()
+    for one in sorted(items, key=lambda it: (it.value, it.score, -it.tokens)):
+        gone.add(id(one))
+        tokens -= estimate(one.unit.text) + estimate(one.unit.lead) + _AROUND
+        characters -= len(one.unit.text) + len(one.unit.lead) + _AROUND_CHARS
+        if tokens <= 0 and characters <= 0:
+            break
+    return [one for one in items if id(one) not in gone]
 
 
 def utf16_length(text: str) -> int:
@@ -87,6 +115,7 @@ def _text(frame: Frame, items: Sequence[Scored], omitted: int) -> str:
 
 
 _HOW: Final = f"The whole of an [id]: {GET_TOOL}; more: {SEARCH_TOOL}."
+_AROUND, _AROUND_CHARS = 50, 120  # of a line, at most: its heading, day and id
 _ID: Final = re.compile(r"\[[0-9a-f]{12}\]")
 _DEAR_ID: Final = "[01a01a01a0ab]"
 _MANY: Final = 100  # not shown, as far as the length of the line that says so goes

@@ -36,26 +36,36 @@ def _order(one: Scored) -> tuple[object, ...]:
 
 
 def whole_hits(
-    units: Sequence[Scored], room: float, most: float, told: Sequence[frozenset[str]] = ()
+    units: Sequence[Scored],
+    room: tuple[float, float],
+    most: float,
+    told: Sequence[frozenset[str]] = (),
 ) -> list[Scored]:
-    """Of the hits that can be told whole, the best ranked that `room` tokens hold, none of them longer than `most`.
+    """Of the hits that can be told whole, the best ranked that `room` holds (in tokens and characters), none of them
+    of more than `most` tokens.
 
-    Near-duplicates are as in `distinct`. What is too long for the room that is left makes way for the next.
+    What repeats something that was `told` is none, as in `distinct`; what adds to another hit is one all the same,
+    however much of that it says again: an answer often does of its question. What is too long for the room that is
+    left makes way for the next.
     """
     kept: list[Scored] = []
-    said = _Said(told)
-    for unit in sorted(units, key=lambda one: one.unit.rank or 0):
-        if unit.tokens <= min(room, most) and not said.has(unit.words):
-            said.add(unit.words)
-            room -= unit.tokens
-            kept.append(unit)
+    before, said = _Said(told), _Said(())
+    tokens, characters = room
+    for one in sorted(units, key=lambda it: it.unit.rank or 0):
+        length = len(one.unit.text)
+        if one.tokens > min(tokens, most) or length > characters:
+            continue
+        if not before.has(one.words) and not said.covers(one.words):
+            said.add(one.words)
+            tokens, characters = tokens - one.tokens, characters - length
+            kept.append(one)
     return kept
 
 
 def unsaid(units: Sequence[Scored], told: Sequence[frozenset[str]]) -> list[Scored]:
-    """Those that say nothing that the texts of these words say too."""
+    """Those that say more than one of the texts of these words does."""
     said = _Said(told)
-    return [unit for unit in units if not said.has(unit.words)]
+    return [unit for unit in units if not said.covers(unit.words)]
 
 
 class _Said:
@@ -73,11 +83,21 @@ class _Said:
         self._sizes.append(len(words))
 
     def has(self, words: frozenset[str]) -> bool:
+        """Whether one of them says the same: see `distinct`."""
+        common = self._common(words)
+        return any(_says_the_same(len(words), self._sizes[n], c) for n, c in common.items())
+
+    def covers(self, words: frozenset[str]) -> bool:
+        """Whether one of them says nearly all of it."""
+        return any(c >= CONTAINED * len(words) for c in self._common(words).values())
+
+    def _common(self, words: frozenset[str]) -> dict[int, int]:
+        """How many of the words each text has that has any."""
         common: dict[int, int] = {}
         for word in words:
             for number in self._holders.get(word, ()):
                 common[number] = common.get(number, 0) + 1
-        return any(_says_the_same(len(words), self._sizes[n], c) for n, c in common.items())
+        return common
 
 
 def _says_the_same(one: int, other: int, common: int) -> bool:

@@ -11,10 +11,11 @@ from dataclasses import replace
 from typing import Final
 
 from claude_mem.domains.context.fence import clean
-from claude_mem.domains.context.found import WHOLE_MOST, WHOLES_SHARE
+from claude_mem.domains.context.found import WHOLE_LINE_TOKENS, WHOLE_MOST, WHOLES_SHARE
 from claude_mem.domains.context.gather import Gathering, Sources
 from claude_mem.domains.context.interest import Interest, plain_query, words_of
 from claude_mem.domains.context.model import (
+    MAX_CHARS,
     W_IMPORTANCE,
     W_RELEVANCE,
     Ask,
@@ -27,7 +28,7 @@ from claude_mem.domains.context.model import (
     recency,
     unit_keys,
 )
-from claude_mem.domains.context.render import FRAME_TOKENS, Frame, excess, render
+from claude_mem.domains.context.render import FRAME_TOKENS, Frame, excess, fitting, render
 from claude_mem.domains.context.selection import (
     CONTAINED,
     best_subset,
@@ -57,14 +58,12 @@ TELLING: Final = {
     "done": 0.7,
 }
 TELLING_AT_START: Final = {"file": 0.05, "request": 0.2, "done": 0.2}
-RULES_AT_START, RULES_SHARE = 0.45, 0.25  # of the room, for what a person wants always
+RULES_AT_START, RULES_SHARE = 0.45, 0.15  # of the room, for what a person wants always
 CANDIDATES: Final = 140
 LIKELY: Final = 60
 LINE_TOKENS: Final = 9  # of what stands around a unit: its mark, a share of ids and headings
 RULE_TOKENS, PROMPT_LINE_TOKENS = 3, 7
-WHOLE_LINE_TOKENS: Final = (
-    19  # the hits of a search are of many sessions: most lines have an id and a day
-)
+_WHOLE_VALUE: Final = 1e9  # more than any passage's: the search has found them better
 WORKING_MESSAGES: Final = 10
 STANDING: Final = {"preference": 0.7, "open": 0.5, "decision": 0.3}  # so relevant to any work
 RULES: Final = 0.3  # relevance of what a person wants always, to the choice: whatever the prompt
@@ -94,7 +93,7 @@ class ContextService:
 
         `given` are keys of units that were shown already, `told` texts of such: nothing that says the same comes.
         """
-        gathering = Gathering(scope, tx, self._sources, ask)
+        gathering = Gathering(scope, tx, self._sources, ask, given)
         gathering.gather()
         found = _likeliest([it for it in gathering.units if not gathering.is_known(it)], ask)
         if ask.with_working and gathering.own_session is not None:
@@ -104,11 +103,11 @@ class ContextService:
         known = [words_of(text) for text in before.union(told)]
         wholes = _wholes(relevant, ask, known)
         held = {one.unit.ref for one in wholes}
-        parts = [one for one in relevant if one.unit.rank is None]
+        parts = [one for one in relevant if one.unit.rank is None and one.unit.ref not in held]
         best = sorted(parts, key=lambda one: -one.value / one.tokens)[:CANDIDATES]
         frame = Frame(ask.project, ask.budget, ask.query is not None, ask.now, gathering.sessions)
         items = _fitting(distinct(best, known), ask, wholes, frame)
-        left_out = sum(one.unit.ref not in held for one in parts) + len(wholes) - len(items)
+        left_out = len(parts) + len(wholes) - len(items)
         text, shown = render(frame, items, left_out)
         omitted = left_out + len(items) - len(shown)
         return Context(text, estimate(text), ask.budget, tuple(shown), omitted)
@@ -141,9 +140,7 @@ def _parted(units: Sequence[Unit], given: Set[str]) -> tuple[Sequence[Unit], fro
     for unit in units:
         if given.isdisjoint(unit_keys(unit)):
             fresh.append(unit)
-        elif (
-            unit.rank is None
-        ):  # of a whole only a piece may have been given: those are looked at by themselves
+        elif unit.rank is None:  # of a whole perhaps a piece: those are looked at one by one
             before.add(unit.text)
     return fresh, frozenset(before)
 
@@ -154,6 +151,7 @@ def _wholes(relevant: Sequence[Scored], ask: Ask, known: Sequence[frozenset[str]
     What is no more than a rule that a person stated is left to the rules.
     """
     room = ask.budget - FRAME_TOKENS
+    limits = WHOLES_SHARE * room, WHOLES_SHARE * MAX_CHARS
     rules = [one.words for one in relevant if one.unit.about == "preference"]
     found = [
         one
@@ -162,43 +160,52 @@ def _wholes(relevant: Sequence[Scored], ask: Ask, known: Sequence[frozenset[str]
         and one.unit.about == "passage"
         and not any(len(one.words & rule) >= CONTAINED * len(one.words) for rule in rules)
     ]
-    best = whole_hits(found, room * WHOLES_SHARE, room * WHOLE_MOST, known)
-    return [replace(one, value=math.inf) for one in best]
+    best = whole_hits(found, limits, WHOLE_MOST * room, known)
+    return [replace(one, value=_WHOLE_VALUE - (one.unit.rank or 0)) for one in best]
 
 
 def _fitting(
     candidates: Sequence[Scored], ask: Ask, wholes: Sequence[Scored], frame: Frame
 ) -> list[Scored]:
-    """The choice. What stands around units is only guessed at: of one that turned out too long a shorter one is made,
-    for to take the least of it away could leave a hole.
+    """The choice, as much of it as fits.
+
+    What stands around units is only guessed at. Where that was too little, a choice for less room is made too, for to
+    take the least of the first away can leave a hole; the fuller one of both is it.
     """
-    room = ask.budget - FRAME_TOKENS
-    items = _chosen(candidates, ask, wholes, room)
-    over = excess(frame, items)
-    return _chosen(candidates, ask, wholes, room - over) if over > 0 else items
+    items = _chosen(candidates, ask, wholes)
+    if ask.query is None:
+        return items  # all of about the same length: what is trimmed off leaves no hole
+    over, _ = excess(frame, items)
+    kept = fitting(frame, items)
+    if over <= 0:
+        return kept
+    other = fitting(frame, _chosen(candidates, ask, wholes, over))
+    return max(kept, other, key=lambda it: excess(frame, it))
 
 
 def _chosen(
-    candidates: Sequence[Scored], ask: Ask, wholes: Sequence[Scored], room: int
+    candidates: Sequence[Scored], ask: Ask, wholes: Sequence[Scored], less: int = 0
 ) -> list[Scored]:
     """Rules first, within their share, the most relevant first; then what is told whole; then of what that does not say
-    too what is worth most in the room that is left.
+    too what is worth most in the room that is left, by so many tokens `less`.
     """
+    room = ask.budget - FRAME_TOKENS
     share = room * (RULES_AT_START if ask.query is None else RULES_SHARE)
     items: list[Scored] = []
+    held: set[int] = set()
     rules = [one for one in candidates if one.unit.about == "preference"]
     for one in sorted(rules, key=lambda it: -it.value / it.tokens):
         if one.tokens <= share:
             share -= one.tokens
             room -= one.tokens
-            items.append(one)
-    held = {id(one) for one in items}
+            items.append(replace(one, value=math.inf))
+            held.add(id(one))
     others = [one for one in candidates if id(one) not in held]
     if wholes:
         room -= sum(one.tokens for one in wholes)
         items += wholes
         others = unsaid(others, [one.words for one in wholes])
-    numbers = best_subset([it.value for it in others], [it.tokens for it in others], room)
+    numbers = best_subset([it.value for it in others], [it.tokens for it in others], room - less)
     return items + [others[number] for number in numbers]
 
 
@@ -220,13 +227,12 @@ def _likelihood(unit: Unit) -> float:
 
 
 def _cleaned(unit: Unit) -> Unit:
-    text, lead = clean(unit.text), clean(unit.lead)
+    # A whole is made of pieces that are clean: looked at as one, an order in one of them would take others along.
+    text, lead = unit.text if unit.pieces else clean(unit.text), clean(unit.lead)
     lead = f"{lead} " if lead else ""
-    pieces = tuple(map(clean, unit.pieces))
-    if text == unit.text and lead == unit.lead and pieces == unit.pieces:
+    if text == unit.text and lead == unit.lead:
         return unit
-    share = unit.share if text == unit.text else None
-    return replace(unit, text=text, lead=lead, share=share, pieces=pieces)
+    return replace(unit, text=text, lead=lead, share=unit.share if text == unit.text else None)
 
 
 def _themes(units: Sequence[Unit], shares: Sequence[float]) -> dict[str, float]:
@@ -268,7 +274,7 @@ def _around(unit: Unit, ask: Ask) -> int:
     if unit.about == "preference":
         return RULE_TOKENS
     if unit.rank is not None:
-        return WHOLE_LINE_TOKENS
+        return WHOLE_LINE_TOKENS + estimate(unit.lead)
     return LINE_TOKENS if ask.query is None else PROMPT_LINE_TOKENS
 
 
