@@ -182,17 +182,12 @@ class Context:
 
 def unit_keys(unit: Unit) -> Sequence[str]:
     """What tells a shown text from another, whatever entity it is of: of a whole, a key for each of its pieces."""
-    return [text_key(text) for text in texts_of(unit)]
+    return [sha256(text.encode("utf-8", "replace")).hexdigest()[:16] for text in texts_of(unit)]
 
 
 def texts_of(unit: Unit) -> Sequence[str]:
     """What a unit says, in the pieces in which it could be said as well."""
     return unit.pieces or (unit.text,)
-
-
-def text_key(text: str) -> str:
-    """See `unit_keys`."""
-    return sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def recency(age_ms: int) -> float:

@@ -171,17 +171,13 @@ def _by_session(frame: Frame, items: Sequence[Scored]) -> Iterable[str]:
     for one in sorted(items, key=lambda it: -it.score):
         if one.unit.about != "saved":
             groups.setdefault(one.unit.session_id or "", []).append(one)
-    sessions = [_of_session(frame, frame.sessions.get(it), mine) for it, mine in groups.items()]
-    single = [lines for heading, lines in sessions if heading == SINGLE]
-    first = True
-    for heading, lines in sessions:
-        if heading != SINGLE:
-            yield heading
-            yield from lines
-        elif first:
-            first = False
-            yield heading
-            yield from (line for lines in single for line in lines)
+    headed: dict[str, list[str]] = {}
+    for session_id, mine in groups.items():
+        heading, lines = _of_session(frame, frame.sessions.get(session_id), mine)
+        headed.setdefault(heading, []).extend(lines)
+    for heading, lines in headed.items():
+        yield heading
+        yield from lines
     if saved:
         yield from _by_section(frame, saved)
 

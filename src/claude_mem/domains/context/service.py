@@ -175,11 +175,11 @@ def _fitting(
     items = _chosen(candidates, ask, wholes)
     if ask.query is None:
         return items  # all of about the same length: what is trimmed off leaves no hole
-    over, _ = excess(frame, items)
     kept = fitting(frame, items)
-    if over <= 0:
-        return kept
-    other = fitting(frame, _chosen(candidates, ask, wholes, over))
+    if len(kept) == len(items):
+        return items
+    over, _ = excess(frame, items)
+    other = fitting(frame, _chosen(candidates, ask, wholes, max(over, 0)))
     return max(kept, other, key=lambda it: excess(frame, it))
 
 
