@@ -29,7 +29,7 @@ from claude_mem.domains.context.model import (
 )
 from claude_mem.domains.context.render import Frame, render, utf16_length
 from claude_mem.domains.context.selection import unsaid, whole_hits
-from claude_mem.domains.context.service import _fitting
+from claude_mem.domains.context.service import _fitting, _wholes
 from claude_mem.domains.context.tokens import estimate
 from claude_mem.domains.memory.model import EntityRef
 from claude_mem.domains.retrieval.model import Hit
@@ -71,6 +71,17 @@ def scored(text: str, rank: int, tokens: int = 10) -> Scored:
 
 
 # --- which ---------------------------------------------------------------------------------------
+
+
+def test_what_is_hardly_more_than_a_rule_is_left_to_the_rules() -> None:
+    rule = "Always use uv here, never bare python or pip: uv run pytest, uv add, uv lock."
+    stated = Unit("prompt", new_id(), "preference", rule, "s", NOW, 0.0)
+    ask = Ask(None, "ledger", "uv lock", 2_000, now=NOW)
+    said = scored(f"{rule} Put that into CLAUDE.md so I don't have to say it again.", rank=0)
+    more = scored(f"{rule} {PLAN}", rank=1)
+    rules = [Scored(stated, Parts(0.5, 0.5, 0.5, 0.0), 10, words_of(rule), 0.5)]
+    assert [it.unit for it in _wholes([*rules, said, more], ask, [])] == [more.unit]
+    assert len(_wholes([said, more], ask, [])) == 2
 
 
 def test_a_hit_is_told_whole_beside_its_passages() -> None:

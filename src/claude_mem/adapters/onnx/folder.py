@@ -35,6 +35,9 @@ class ModelFolder:
 
     def __init__(self, models: Path) -> None:
         self.path = models / NAME
+        self._read: tuple[tuple[int, int, int], Mapping[str, Entry]] | None = (
+            None  # of which file, what
+        )
 
     @property
     def tokenizer(self) -> Path:
@@ -84,9 +87,16 @@ class ModelFolder:
 
     def manifest(self) -> Mapping[str, Entry] | None:
         """The files it must have; None where there is no manifest, or one that cannot be read."""
+        path = self.path / _MANIFEST
         try:
-            files = json.loads((self.path / _MANIFEST).read_bytes())["files"]
-            return {name: Entry(str(it["sha256"]), int(it["bytes"])) for name, it in files.items()}
+            # A search asks several times whether the model is there: it is read again when another file lies there.
+            found = path.stat()
+            seen = (found.st_mtime_ns, found.st_size, found.st_ino)
+            if self._read is None or self._read[0] != seen:
+                files = json.loads(path.read_bytes())["files"]
+                named = {it: Entry(str(of["sha256"]), int(of["bytes"])) for it, of in files.items()}
+                self._read = seen, named
+            return self._read[1]
         except (OSError, ValueError, KeyError, TypeError, AttributeError):  # gone, cut, or spoiled
             return None
 

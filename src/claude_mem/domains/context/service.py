@@ -30,7 +30,6 @@ from claude_mem.domains.context.model import (
 )
 from claude_mem.domains.context.render import FRAME_TOKENS, Frame, excess, fitting, render
 from claude_mem.domains.context.selection import (
-    CONTAINED,
     best_subset,
     distinct,
     unsaid,
@@ -66,6 +65,7 @@ RULE_TOKENS, PROMPT_LINE_TOKENS = 3, 7
 _WHOLE_VALUE: Final = 1e9  # more than any passage's: the search has found them better
 WORKING_MESSAGES: Final = 10
 STANDING: Final = {"preference": 0.7, "open": 0.5, "decision": 0.3}  # so relevant to any work
+RULE_SAYS: Final = 0.6  # of the words of a hit, that make it one rule and some words around it
 RULES: Final = 0.3  # relevance of what a person wants always, to the choice: whatever the prompt
 _MIN_WORDS = 2
 _SAME_SESSION: Final = 0.97  # of each further unit of a session, at the beginning of one
@@ -148,7 +148,7 @@ def _parted(units: Sequence[Unit], given: Set[str]) -> tuple[Sequence[Unit], fro
 def _wholes(relevant: Sequence[Scored], ask: Ask, known: Sequence[frozenset[str]]) -> list[Scored]:
     """The hits that are told whole: worth more than any passage, for the search has found them better.
 
-    What is no more than a rule that a person stated is left to the rules.
+    What is hardly more than a rule that a person stated is left to the rules.
     """
     room = ask.budget - FRAME_TOKENS
     limits = WHOLES_SHARE * room, WHOLES_SHARE * MAX_CHARS
@@ -158,7 +158,7 @@ def _wholes(relevant: Sequence[Scored], ask: Ask, known: Sequence[frozenset[str]
         for one in relevant
         if one.unit.rank is not None
         and one.unit.about == "passage"
-        and not any(len(one.words & rule) >= CONTAINED * len(one.words) for rule in rules)
+        and not any(len(one.words & rule) >= RULE_SAYS * len(one.words) for rule in rules)
     ]
     best = whole_hits(found, limits, WHOLE_MOST * room, known)
     return [replace(one, value=_WHOLE_VALUE - (one.unit.rank or 0)) for one in best]
