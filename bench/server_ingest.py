@@ -227,7 +227,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--growth", type=int, nargs="?", const=1_000_000, default=0, metavar="ROWS")
     parser.add_argument("--events", type=int, default=40_000)
-    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=4)
     options = parser.parse_args()
     with durable_deployment() as deployed:
         result = measure(deployed, options)
