@@ -33,6 +33,8 @@ QUESTIONS = (
     "-超时 回滚",
     "timeout",
     "weather",
+    "试付",
+    "天气",
 )
 
 
@@ -117,6 +119,15 @@ def test_it_says_by_which_translation_and_marks_it(answered: list[dict[str, Any]
 def test_what_says_it_as_it_was_asked_comes_first(answered: list[dict[str, Any]]) -> None:
     for found in answered:
         assert texts(found["超时"]) == [CHINESE[0], ENGLISH[1]]
+
+
+def test_where_no_pair_is_found_single_characters_are_looked_for(
+    answered: list[dict[str, Any]],
+) -> None:
+    for found in answered:
+        assert texts(found["试付"]) == [CHINESE[0]]
+        assert 0 < found["试付"].hits[0].relevance <= 0.5
+        assert texts(found["天气"]) == []
 
 
 def test_english_finds_chinese_too(answered: list[dict[str, Any]]) -> None:

@@ -4,12 +4,16 @@ Owns what a character of such a script counts beside the pairs the index looks f
 the two stand together; a rare character (of a name, a plant, an animal) tells what is meant wherever it stands. How
 rare one is, is seen among the candidates alone, which costs no look-up.
 
+Where nothing has a pair of the question, its characters are looked for by themselves (`alone`): few in one place tell
+little, but a page with nothing on it tells nothing.
+
 Of a phrase that has translations the characters count for a text that has one of these, too, but less.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Final
 
 from claude_mem.domains.retrieval import analysis
@@ -17,8 +21,16 @@ from claude_mem.domains.retrieval.ranking import Heard, inverse_document_frequen
 from claude_mem.domains.retrieval.terms import Needle
 
 MAX_CHARACTERS: Final = 48
+MAX_ALONE: Final = 12  # of them are looked for by themselves
 # Of question words: every question has some, and no answer.
 _ASKING: Final = frozenset("什么哪几谁何怎吗呢")
+
+
+def alone(question: str) -> tuple[str, ...]:
+    """What of a question is looked for where nothing has a pair of it: single characters that say something."""
+    found = analysis.single_characters(analysis.fold(question))
+    told = (it for it in found if it not in _ASKING and not analysis.is_stop_word(it))
+    return tuple(islice(told, MAX_ALONE))
 
 
 class Characters:

@@ -165,7 +165,7 @@ def fuse(
     meaning = _leg(_known([candidate.meaning for candidate in candidates]), order, candidates)
     judge = _Judge(asked, trust, words, meaning)
     found = [(candidate, judge.parts(it, candidate)) for it, candidate in enumerate(candidates)]
-    strength = _bounded(max(words.best, trust * meaning.best))
+    strength = _bounded(max(words.best, trust * meaning.best)) or _spelled(candidates)
     return _best(found, strength / _most(candidates, asked, trust), limit, repeats)
 
 
@@ -337,6 +337,11 @@ def _known(meanings: Sequence[float | None]) -> list[float]:
     known = [meaning for meaning in meanings if meaning is not None]
     least = max(min(known, default=0.0), 0.0)
     return [least if meaning is None else max(meaning, 0.0) for meaning in meanings]
+
+
+def _spelled(candidates: Sequence[Candidate]) -> float:
+    """How well the best was found by single characters alone: half of what as many words would be."""
+    return 0.5 * _bounded(max(candidate.characters for candidate in candidates))
 
 
 def _bounded(value: float) -> float:

@@ -29,6 +29,7 @@ from claude_mem.domains.retrieval import (
     translating,
     when,
 )
+from claude_mem.domains.retrieval.characters import alone
 from claude_mem.domains.retrieval.embedding import VectorKeeper
 from claude_mem.domains.retrieval.headings import READ_CHARS, heading
 from claude_mem.domains.retrieval.highlight import Wanted
@@ -393,6 +394,9 @@ class SearchService:
             else map(find, asked.plans)
         )
         candidates = translating.joined(own, *more)
+        is_patient = query.fusion == "score" and not query.in_haste
+        if not candidates.numbers and is_patient and (singles := alone(query.text)):
+            candidates = find(replace(asked.plan, words=singles, limit=translating.MOST))
         of_then = timed.candidates(
             *(scope, tx, self._lexical, asked.plan, _times(asked), asked.question.now),
             asked.question.place,
