@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import stat
 from functools import partial
@@ -146,6 +147,21 @@ async def test_another_projects_memory_stays_there(api: Api, folder: str, tmp_pa
     await api.settle()
     assert "uv" not in await start(api, str(other), "o2")
     assert await ask(api, str(other), "o2", "Why was the class oversold, which requests?") == ""
+
+
+@pytest.mark.parametrize("source", ["startup", "resume", "clear", "compact"])
+async def test_a_place_where_nothing_was_said_is_told_nothing(
+    api: Api, folder: str, tmp_path: Path, source: str
+) -> None:
+    """Its project has no row yet: no project is not all of them."""
+    await remember(api, folder)
+    async with asyncio.timeout(60):  # for what a job makes of it
+        while not (await api.get("/learnings"))["data"]:
+            await asyncio.sleep(0.05)
+    new = tmp_path / "new"
+    (new / ".git").mkdir(parents=True)
+    assert await start(api, str(new), "n", source) == ""
+    assert await ask(api, str(new), "n", "May I use bare python, or pip?") == ""
 
 
 @pytest.mark.parametrize(

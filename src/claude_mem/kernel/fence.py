@@ -13,11 +13,19 @@ from typing import Final
 # Angle brackets, and what looks like one or turns into one when text is normalised.
 _OPENS: Final = (
     "<\uff1c\ufe64\u2039\u3008\u27e8\u276e\u276c\u02c2\u226e\u227a\u22d6\u1438\u29fc\u2329"
+    "\u2770\u16b2\U0001d236\u2991\u2993"
 )
 # The same written as an entity, however often that was escaped again.
-_ENTITY: Final = r"&(?:amp;|#0*38;|#x0*26;)*(?:(?:nv)?lt|#0*60|#x0*3c|#0*65308|#x0*ff1c|lsaquo|#0*8249|#x0*2039);?"
-# A comparison (`a < b`, `i<3`, `x <= y`) is none; a bracket with a space before a slash or a closed name is.
-_TAG_FOLLOWS: Final = r"(?:(?![\d=\s]|$)|(?=\s{1,64}[/\\!?_|\u2044\u2215\uff0f])|(?=\s{1,64}[^\d\s<>=][^<>\n]{0,120}>))"
+_ENTITY: Final = (
+    r"&(?:amp;|#0*38;|#x0*26;)*(?:lang;|(?:(?:nv)?lt|#0*60|#x0*3c|#0*65308|#x0*ff1c|lsaquo|#0*8249|#x0*2039"
+    r"|#0*10216|#x0*27e8|#0*12296|#x0*3008);?)"
+)
+# A comparison (`a < b`, `i<3`, `x <= y`) is none; a bracket with a space before a slash or a closed name is, and one at
+# the end, for what follows may be put behind it.
+_TAG_FOLLOWS: Final = (
+    r"(?:(?![\d=\s])|(?=\s{0,64}\Z)|(?=\s{1,64}[/\\!?_|\u2044\u2215\uff0f])"
+    r"|(?=\s{1,64}[^\d\s<>=][^<>\n]{0,120}>))"
+)
 _OPENING = re.compile(rf"(?:[{_OPENS}]|{_ENTITY}){_TAG_FOLLOWS}", re.IGNORECASE)
 _BRACKET: Final = "\u2039"
 _SPEAKER = re.compile(

@@ -246,6 +246,8 @@ class Gathering:
 
     def _learned(self) -> Iterator[Unit]:
         scope, tx, project_id = self._scope, self._tx, self._ask.project_id
+        if project_id is None:
+            return  # a place that nothing was said in yet: to ask for no project would be to ask for all
         latest = memory.learnings(scope, tx, project_id, limit=LEARNINGS)
         rules = memory.learnings(scope, tx, project_id, category="best_practice", limit=RULES)
         for row in {row["id"]: row for row in (*rules, *latest)}.values():

@@ -17,6 +17,7 @@ from claude_mem.domains.context.fence import NOTICE, clean, closing, opening
 from claude_mem.domains.context.model import MAX_CHARS, Scored, SessionLine, Unit
 from claude_mem.domains.context.tokens import estimate
 from claude_mem.domains.memory.recent import short_id
+from claude_mem.kernel.fence import tagless
 
 RULES_HEADING: Final = "Rules the user stated"
 SAVED_HEADING: Final = "Saved by an assistant"
@@ -216,7 +217,8 @@ def _line(units: Sequence[Unit], when: str, *, with_id: bool = True) -> str:
         last = unit.order
     marks = [f"({when})"] if when else []
     marks += [f"[{short_id(units[0].id)}]"] if with_id else []
-    return " ".join(["-", text, *marks])
+    # Each part is clean; what they make together must be, too.
+    return " ".join(["-", tagless(text), *marks])
 
 
 def day(at: int, now: int) -> str:
