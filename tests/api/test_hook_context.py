@@ -155,8 +155,8 @@ async def test_a_place_where_nothing_was_said_is_told_nothing(
 ) -> None:
     """Its project has no row yet: no project is not all of them."""
     await remember(api, folder)
-    async with asyncio.timeout(60):  # for what a job makes of it
-        while not (await api.get("/learnings"))["data"]:
+    async with asyncio.timeout(60):
+        while not (await api.get("/learnings"))["data"]:  # noqa: ASYNC110 - a job makes it
             await asyncio.sleep(0.05)
     new = tmp_path / "new"
     (new / ".git").mkdir(parents=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Final
+
 import orjson
 import structlog
 from fastapi import FastAPI, Request, Response
@@ -12,6 +15,10 @@ from claude_mem.kernel.errors import Detail, Invalid, MemError, NotFound
 
 DOCUMENTATION = "docs/errors.md"
 UNFORESEEN = "something went wrong on our side: the log names it by the request id"
+_UNREAD: Final = (
+    "There was an error parsing the body"  # what the framework says of what no parser reads
+)
+_NO_JSON: Final = "no JSON in UTF-8, or nested too deep, or with a number too long"
 _log = structlog.get_logger("api")
 
 
@@ -41,10 +48,7 @@ def install(app: FastAPI) -> None:
 
     async def malformed(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it below
-        details = tuple(
-            Detail(".".join(str(part) for part in fault["loc"][1:]) or "body", str(fault["msg"]))
-            for fault in error.errors()[:20]
-        )
+        details = tuple(_detail(fault, request) for fault in error.errors()[:20])
         first = details[0]
         return _response(Invalid(f"{first.field}: {first.message}", details=details), request)
 
@@ -54,7 +58,8 @@ def install(app: FastAPI) -> None:
             return _response(error.__cause__, request)
         if error.status_code == 404:
             return _response(NotFound(f"nothing is at {request.url.path}"), request)
-        mapped = Invalid(str(error.detail))
+        unread = error.status_code == 400 and error.detail == _UNREAD
+        mapped = Invalid(f"body: {_NO_JSON}" if unread else str(error.detail))
         mapped.status = error.status_code
         return _response(mapped, request)
 
@@ -67,6 +72,19 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, malformed)
     app.add_exception_handler(HTTPException, routed)
     app.add_exception_handler(Exception, unknown)
+
+
+def _detail(fault: Mapping[str, Any], request: Request) -> Detail:
+    """What is wrong with a field, or with the body as a whole and the way out."""
+    place = fault["loc"][1:]
+    if fault["type"] == "json_invalid":
+        return Detail("body", f"{_NO_JSON} (at character {place[0] if place else 0})")
+    if not place and "json" not in request.headers.get("content-type", "").lower():
+        return Detail(
+            "body",
+            "is read as JSON only where its type says so: send Content-Type: application/json",
+        )
+    return Detail(".".join(map(str, place)) or "body", str(fault["msg"]))
 
 
 def _response(error: MemError, request: Request) -> Response:

@@ -78,7 +78,10 @@ def test_what_is_hardly_more_than_a_rule_is_left_to_the_rules() -> None:
     stated = Unit("prompt", new_id(), "preference", rule, "s", NOW, 0.0)
     ask = Ask(None, "ledger", "uv lock", 2_000, now=NOW)
     said = scored(f"{rule} Put that into CLAUDE.md so I don't have to say it again.", rank=0)
-    more = scored(f"{rule} {PLAN}", rank=1)
+    half = f"{rule} Last night's build broke because the mirror served a stale wheel of orjson for Alpine."
+    more = scored(half, rank=1)
+    share = len(words_of(rule) & more.words) / len(more.words)
+    assert 0.4 < share < 0.6, "of this the rule is about half"
     rules = [Scored(stated, Parts(0.5, 0.5, 0.5, 0.0), 10, words_of(rule), 0.5)]
     assert [it.unit for it in _wholes([*rules, said, more], ask, [])] == [more.unit]
     assert len(_wholes([said, more], ask, [])) == 2
