@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import sys
@@ -402,6 +403,13 @@ def test_a_pause_and_an_opt_out_are_told(home: Path) -> None:
 def test_nothing_captured_for_long(home: Path) -> None:
     edit(home / "claude-mem.db", "UPDATE sessions SET updated_at = 1700000000000")
     assert "nothing captured since" in one(examine(code=0), "last_event")["found"]
+
+
+def test_what_comes_from_the_future_can_be_forgotten(home: Path) -> None:
+    edit(home / "claude-mem.db", "UPDATE sessions SET last_activity_at = 253400000000000")
+    found = one(examine(code=0), "last_event")
+    assert "ahead" in found["found"]
+    assert re.search(r"claude-mem forget session [0-9a-f-]{36}$", found["fix"])
 
 
 def test_the_spool_is_told_and_taken_over(home: Path) -> None:

@@ -127,6 +127,13 @@ def last_event(raw: Raw) -> int | None:
     return _newest(raw, "last_activity_at")
 
 
+def latest_session(raw: Raw) -> str | None:
+    """The id of the session in which happened what `last_event` is of."""
+    query = "SELECT id FROM sessions ORDER BY last_activity_at DESC LIMIT 1"
+    found = raw.execute(query).fetchone()
+    return None if found is None else str(found[0])
+
+
 def last_recorded(raw: Raw) -> int | None:
     """When something was recorded last (Unix ms): an import records now what happened long ago."""
     return _newest(raw, "updated_at")

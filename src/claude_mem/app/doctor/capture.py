@@ -41,6 +41,7 @@ def last_event(case: Case) -> list[Check]:
     try:
         with check.read_only(case.files.database) as raw:
             last, recorded = maintenance.last_event(raw), maintenance.last_recorded(raw)
+            session = maintenance.latest_session(raw)
     except (sqlean.Error, MemError):  # the database's own checks say so
         return []
     if last is None or recorded is None:
@@ -50,7 +51,8 @@ def last_event(case: Case) -> list[Check]:
     ago = (now_ms() - recorded) / 1000
     if last - now_ms() > _AHEAD_MS:
         said = f"what was recorded last is {span((last - now_ms()) / 1000)} ahead: a clock was, or is, wrong"
-        return [warn("last_event", "Last event", said, "set the clock of this machine")]
+        fix = f"set the clock of this machine; if it is right, claude-mem forget session {session}"
+        return [warn("last_event", "Last event", said, fix)]
     said = f"{span(ago)} ago"
     if ago > _QUIET_S:
         fix = "is the agent in use? then see Hooks above, or: claude-mem install"
