@@ -34,7 +34,7 @@ from claude_mem.domains.context.tokens import estimate
 from claude_mem.domains.memory.model import EntityRef
 from claude_mem.domains.retrieval.model import Hit
 from claude_mem.kernel.clock import now_ms, to_iso
-from claude_mem.kernel.ids import new_id
+from claude_mem.kernel.ids import deterministic_id, new_id
 from claude_mem.kernel.scope import local_scope
 
 SCOPE = local_scope()
@@ -321,11 +321,14 @@ async def test_what_the_session_said_itself_takes_no_room(system: System) -> Non
 def lines(number: int, rule: str = "") -> list[Scored]:
     """Short lines of so many sessions, each with a long lead that nobody reckons with; and perhaps a rule."""
     lead = "Bash: run every test of the ledger once more, slowly: "
+    ids = [
+        deterministic_id(NOW, f"line {it}") for it in range(number + 1)
+    ]  # what one costs is its digits' to say
     found = [
-        Unit("observation", new_id(), "passage", f"run {it} passed", f"s{it}", NOW, 0.0, lead=lead)
+        Unit("observation", ids[it], "passage", f"run {it} passed", f"s{it}", NOW, 0.0, lead=lead)
         for it in range(number)
     ]
-    found += [Unit("learning", new_id(), "preference", rule, None, NOW, 0.0)] * bool(rule)
+    found += [Unit("learning", ids[-1], "preference", rule, None, NOW, 0.0)] * bool(rule)
     return [
         Scored(it, Parts(0.5, 0.5, 0.5, 0), 12, words_of(it.text), 1 / (1 + place))
         for place, it in enumerate(found)
