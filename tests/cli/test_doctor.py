@@ -8,104 +8,27 @@ import re
 import shutil
 import socket
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import sqlean
 import typer
-from bench.ports import free_port
+from doctor_support import edit, examine, one, trouble
 from typer.testing import CliRunner
 
-from claude_mem.app.doctor import client, fixes, worker
+from claude_mem.app.doctor import fixes, worker
 from claude_mem.app.doctor.fixes import FIXES
 from claude_mem.app.doctor.run import GROUPS
 from claude_mem.cli import doctor
-from claude_mem.hook import mcp_registration
-from claude_mem.hook.agents.claude import EVENTS
-from claude_mem.hook.installation import install, prepare_home
 from claude_mem.worker import control
 from claude_mem.worker.journal import Journal
-from claude_mem.worker.launch import supervisor_argv
 from claude_mem.worker.layout import Layout
-from store_support import copy_store, garbage, make_store, pages_of, zero
+from store_support import garbage, pages_of, zero
 
 pytestmark = pytest.mark.slow
 
 Hurt = Callable[[Path], None]
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("whole") / "data"
-    make_store(home, sessions=2, turns=10)
-    return home
-
-
-@pytest.fixture
-def settings(private_home: Path) -> Path:
-    """The person's settings of the client."""
-    return private_home / ".claude" / "settings.json"
-
-
-@pytest.fixture
-def home(
-    whole: Path, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Path]:
-    """A sound installation whose worker is down. Short: a socket's path has 107 bytes."""
-    folder = Path(tempfile.mkdtemp(prefix="cm-"))
-    home = copy_store(whole, folder / "d")
-    monkeypatch.setenv("CLAUDE_MEM_HOME", str(home))
-    monkeypatch.setenv("CLAUDE_MEM_EMBEDDING_PROVIDER", "off")  # the model has its own tests
-    monkeypatch.setenv("CLAUDE_MEM_PORT", str(free_port()))
-    prepare_home(home, supervisor_argv(home))
-    install(home, settings, sys.executable, EVENTS)
-    mcp_registration.install(home, mcp_registration.config_path(), sys.executable, None)
-    (tmp_path / "project" / ".git").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "project")
-    yield home
-    for path in (folder, home):
-        path.chmod(0o700)
-    assert control.stop(home).ok
-    shutil.rmtree(folder)
-
-
-def examine(*arguments: str, code: int | None = None) -> dict[str, Any]:
-    app = typer.Typer()
-    doctor.register(app)
-    app.command("other")(lambda: None)
-    done = CliRunner().invoke(app, ["doctor", "--json", *arguments])
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    (line,) = done.stdout.splitlines()
-    found: dict[str, Any] = json.loads(line)
-    assert done.exit_code == (0 if found["ok"] else 1)
-    assert code is None or done.exit_code == code, found
-    return found
-
-
-def trouble(found: dict[str, Any]) -> dict[str, str]:
-    """What is not ok, by id."""
-    return {it["id"]: it["status"] for it in found["checks"] if it["status"] != "ok"}
-
-
-def one(found: dict[str, Any], name: str) -> dict[str, Any]:
-    return next(it for it in found["checks"] if it["id"] == name and it["status"] != "ok")
-
-
-def edit(path: Path, *statements: str) -> None:
-    raw = sqlean.connect(str(path), isolation_level=None)
-    for statement in statements:
-        raw.execute(statement)
-    raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    raw.close()
-
-
-def change(settings: Path, values: dict[str, Any]) -> None:
-    settings.write_text(json.dumps(json.loads(settings.read_text()) | values))
 
 
 def test_a_sound_installation_has_only_its_worker_down(home: Path) -> None:
@@ -295,98 +218,6 @@ def test_a_worker_that_gave_up_is_explained(home: Path) -> None:
     found = one(examine(code=1), "worker")
     assert "crashed 21 times" in found["found"]
     assert found["fix"]
-
-
-# -- agent ------------------------------------------------------------------------------------
-
-
-def test_hooks_that_are_not_installed(home: Path, settings: Path) -> None:
-    settings.unlink()
-    found = one(examine(code=1), "hooks")
-    assert (found["status"], found["fix"], found["safe_fix"]) == (
-        "fail",
-        "claude-mem install",
-        False,
-    )
-    settings.write_text(json.dumps({"enabledPlugins": {client.PLUGIN: True}}))
-    assert "hooks" not in trouble(examine(code=0))
-
-
-def test_missing_events_are_named(home: Path, settings: Path) -> None:
-    value = json.loads(settings.read_text())
-    del value["hooks"]["Stop"]
-    settings.write_text(json.dumps(value))
-    assert "Stop" in one(examine(code=0), "hooks")["found"]
-
-
-def test_events_left_out_by_choice_are_no_fault(home: Path, settings: Path) -> None:
-    settings.unlink()
-    install(home, settings, sys.executable, [it for it in EVENTS if it != "Stop"])
-    assert "hooks" not in trouble(examine(code=0))
-
-
-def test_an_interpreter_that_is_gone(home: Path, settings: Path) -> None:
-    settings.write_text(settings.read_text().replace(sys.executable, "/nowhere/python3"))
-    found = one(examine(code=1), "hooks.python")
-    assert "/nowhere/python3 is gone" in found["found"]
-
-
-def test_a_hook_of_another_version_is_written_anew(home: Path) -> None:
-    (home / "hook" / "VERSION").write_text("0.0.1\n")
-    assert one(examine(code=0), "hook.file")["safe_fix"] is True
-    found = examine("--fix", code=0)
-    assert {"fix": "hook", "result": "done", "said": "wrote the hook anew"} in found["fixed"]
-    assert "hook.file" not in trouble(found)
-
-
-def test_a_hook_that_is_gone_comes_back(home: Path) -> None:
-    (home / "hook" / "hook.py").unlink()
-    assert trouble(examine(code=1))["hooks.script"] == "fail"
-    examine("--fix", code=0)
-    assert (home / "hook" / "hook.py").exists()
-
-
-def test_switched_off_hooks_and_other_programs_are_told(home: Path, settings: Path) -> None:
-    plugins = {"claude-mem@thedotmack": True}
-    change(settings, {"disableAllHooks": True, "enabledPlugins": plugins})
-    before = settings.read_bytes()
-    found = examine("--fix", code=1)
-    assert one(found, "hooks.off")["status"] == "fail"
-    assert one(found, "hooks.other")["fix"] == "claude plugin disable claude-mem@thedotmack"
-    assert settings.read_bytes() == before, "a person's settings are theirs"
-
-
-def test_managed_settings_that_allow_no_hooks(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    managed = tmp_path / "managed-settings.json"
-    managed.write_text(json.dumps({"allowManagedHooksOnly": True}))
-    monkeypatch.setattr(client, "_MANAGED", {"linux": str(managed), "darwin": str(managed)})
-    assert trouble(examine(code=1))["hooks.managed"] == "fail"
-
-
-def test_hooks_for_person_and_project_are_one_too_many(home: Path) -> None:
-    install(home, Path(".claude/settings.local.json").absolute(), sys.executable, EVENTS)
-    assert trouble(examine(code=0))["hooks.twice"] == "warn"
-
-
-def test_a_settings_file_the_client_cannot_read(home: Path, settings: Path) -> None:
-    settings.write_text("{ no json")
-    found = examine(code=1)
-    assert "not valid JSON" in one(found, "settings.client")["found"]
-    assert "cannot be told" in one(found, "hooks")["found"]
-
-
-def test_an_mcp_server_that_is_missing_or_gone(home: Path) -> None:
-    mcp_registration.server_path(home).unlink()
-    assert trouble(examine(code=1))["mcp"] == "fail"
-    examine("--fix", code=0)
-    assert mcp_registration.server_path(home).exists()
-    text = mcp_registration.config_path().read_text()
-    mcp_registration.config_path().write_text(text.replace(str(home), "/elsewhere"))
-    assert "/elsewhere" in one(examine(code=0), "mcp")["found"]
-    mcp_registration.config_path().unlink()
-    assert one(examine(code=0), "mcp")["fix"] == "claude-mem install"
 
 
 # -- capture ----------------------------------------------------------------------------------
