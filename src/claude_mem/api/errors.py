@@ -15,9 +15,8 @@ from claude_mem.kernel.errors import Detail, Invalid, MemError, NotFound
 
 DOCUMENTATION = "docs/errors.md"
 UNFORESEEN = "something went wrong on our side: the log names it by the request id"
-_UNREAD: Final = (
-    "There was an error parsing the body"  # what the framework says of what no parser reads
-)
+# What the framework says of a body that no parser reads.
+_UNREAD: Final = "There was an error parsing the body"
 _NO_JSON: Final = "no JSON in UTF-8, or nested too deep, or with a number too long"
 _log = structlog.get_logger("api")
 

@@ -321,9 +321,8 @@ async def test_what_the_session_said_itself_takes_no_room(system: System) -> Non
 def lines(number: int, rule: str = "") -> list[Scored]:
     """Short lines of so many sessions, each with a long lead that nobody reckons with; and perhaps a rule."""
     lead = "Bash: run every test of the ledger once more, slowly: "
-    ids = [
-        deterministic_id(NOW, f"line {it}") for it in range(number + 1)
-    ]  # what one costs is its digits' to say
+    # Fixed: what an id costs in tokens is its digits' to say.
+    ids = [deterministic_id(NOW, f"line {it}") for it in range(number + 1)]
     found = [
         Unit("observation", ids[it], "passage", f"run {it} passed", f"s{it}", NOW, 0.0, lead=lead)
         for it in range(number)

@@ -35,9 +35,8 @@ class ModelFolder:
 
     def __init__(self, models: Path) -> None:
         self.path = models / NAME
-        self._read: tuple[tuple[int, int, int], Mapping[str, Entry]] | None = (
-            None  # of which file, what
-        )
+        # Of which manifest, and what it said.
+        self._read: tuple[tuple[int, int, int], Mapping[str, Entry]] | None = None
 
     @property
     def tokenizer(self) -> Path:

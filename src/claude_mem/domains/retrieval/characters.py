@@ -28,9 +28,13 @@ _ASKING: Final = frozenset("什么哪几谁何怎吗呢")
 
 def alone(question: str) -> tuple[str, ...]:
     """What of a question is looked for where nothing has a pair of it: single characters that say something."""
+    return tuple(islice((it for it in _of(question) if not analysis.is_stop_word(it)), MAX_ALONE))
+
+
+def _of(question: str) -> list[str]:
+    """The characters of a question but those of question words, each once."""
     found = analysis.single_characters(analysis.fold(question))
-    told = (it for it in found if it not in _ASKING and not analysis.is_stop_word(it))
-    return tuple(islice(told, MAX_ALONE))
+    return [character for character in found if character not in _ASKING]
 
 
 class Characters:
@@ -39,9 +43,7 @@ class Characters:
     __slots__ = ("_kept", "_needles")
 
     def __init__(self, question: str) -> None:
-        found = analysis.single_characters(analysis.fold(question))
-        kept = [character for character in found if character not in _ASKING]
-        self._kept = kept[:MAX_CHARACTERS]
+        self._kept = _of(question)[:MAX_CHARACTERS]
         self._needles = [Needle(character) for character in self._kept]
 
     def __bool__(self) -> bool:
