@@ -52,11 +52,12 @@ stop: ## end what `make run` left running
 test: $(VENV)/.dev $(VENV)/.model ## every test (scaled-down loads)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not prove"
 
-check: $(VENV)/.dev ## format, lint, strict types, import contracts
+check: $(VENV)/.dev ## format, lint, strict types, import contracts, the quick tests of the tree
 	@$(BIN)/ruff format --check --quiet . || { echo "Run: make format"; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	@said="$$($(BIN)/python -m pytest --quiet --no-header -m "not slow" tests/tidy 2>&1)" || { printf '%s\n' "$$said"; exit 1; }
 	@echo "check: all good"
 
 format: $(VENV)/.dev ## rewrite the code in the one format

@@ -15,7 +15,6 @@ LONG = {
     "src/claude_mem/mcp/stdio.py": "runs alone, so it holds the tools' declarations and the forwarder",
     "src/claude_mem/app/migrations/versions/0001_first_schema.py": "every table of the first schema",
     "tests/kernel/test_redact_table.py": "a table: one row a form",
-    "tests/cli/test_doctor.py": "one case a thing that can be wrong, all over one sound installation",
     "src/claude_mem/assets/sample/facts.json": "made: what the sample holds",
     "src/claude_mem/assets/sample/tasks.json": "made: follow-up tasks and what they need",
     "src/claude_mem/assets/glossary/zh-en.txt": "a table: one line a meaning",
