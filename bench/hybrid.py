@@ -1,11 +1,13 @@
 """Speed of hybrid search by size of the store: words alone, with a question's vector at hand, and with it being made.
 
-    python -m bench.hybrid [--models DIR] [--sizes 10000,100000,1000000] [--store FOLDER] [--out FILE]
+    python -m bench.hybrid [--models DIR] [--sizes 10000,100000,1000000] [--generated] [--store FOLDER] [--out FILE]
 
-Corpus and questions are those of `bench.search`. The vectors of what is remembered are generated (those of
-`bench.server_vectors`): a model would take an hour for a hundred thousand. So the nearest by meaning are others than
-the best by words, which is the most work that a search has: 350 candidates. The vectors of the questions are the
-model's own, from DIR, as `claude-mem model install` leaves it. A search is measured from the call of the service to
+Corpus and questions are those of `bench.search`. Up to 100,000 observations the vectors of what is remembered are the
+model's own, made by the job that makes them in a worker: about an hour for a hundred thousand. Of more of them, and
+with `--generated`, they are generated (those of `bench.server_vectors`): there the nearest by meaning are others than
+the best by words, which is the most work that a search has, and questions are near to nothing, which makes the walk
+through a graph the longest. The vectors of the questions are the model's own, from DIR, as `claude-mem model install`
+leaves it. A search is measured from the call of the service to
 its result, with rows and highlights, in a process of its own that does nothing else; the file is in the system's
 cache. The baseline is what FTS5 does by itself with the same words. Recall is the share of the ten nearest by 32-bit
 arithmetic that the vector leg finds, for questions near to what is kept.
@@ -158,8 +160,8 @@ class Vectors:
             for key, row, vector in zip(ids, rows, vectors, strict=True)
         ]
         entries = [
-            VectorEntry(key, row[3], vector)
-            for key, row, vector in zip(ids, rows, vectors, strict=True)
+            VectorEntry(it.id, row[3], it.vector, it.owner)
+            for it, row in zip(stored, rows, strict=True)
         ]
         tx.exec_driver_sql("BEGIN")
         vector_repository.add(_SCOPE, tx, stored)

@@ -140,6 +140,16 @@ def test_the_nearest_come_first_with_their_cosines(store: Store) -> None:
     assert cosines == pytest.approx([1, math.sqrt(0.5), 0, -1], abs=CLOSE)
 
 
+def test_whose_a_vector_is_is_told_right_or_not_at_all(store: Store) -> None:
+    entries = [VectorEntry(name(n), P, pack((1, n, 0)), f"prompt {name(90 + n)} 0") for n in (1, 2)]
+    store.run(OURS, lambda tx: store.index.add(OURS, tx, SMALL, entries))
+    store.add({3: (1, 3, 0)})
+    told = {UUID(each.id).int: each.owner for each in store.nearest(1, 0, 0)}
+    assert told.keys() == {1, 2, 3}
+    assert told[3] == ""
+    assert all(told[n] in ("", f"prompt {name(90 + n)} 0") for n in (1, 2))
+
+
 def test_length_does_not_matter(store: Store) -> None:
     store.add({1: (1e-30, 0, 0), 2: (1e30, 1e30, 0), 3: (1e-40, 0, 70_000)})
     assert store.numbers(3e38, 0, 1e-10) == [1, 2, 3]

@@ -1,9 +1,9 @@
-"""A developer's store with all there is, and databases to bring it to."""
+"""A developer's store with all there is, databases to bring it to, and engines that embed what they are told."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,10 +14,12 @@ from parity_support import (
     sample,
     with_nul,
 )
+from vectors_support import World, side_on
 
 from claude_mem.kernel.ids import new_id
 from claude_mem.kernel.scope import LOCAL_ENTERPRISE
 from servers import PostgresServer, Urls
+from word_embedder import WordEmbedder
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +59,12 @@ def brought(whole: Path, postgres: PostgresServer) -> Iterator[tuple[Urls, Row]]
     make_enterprises(made)
     yield made, bring(whole, made)
     postgres.drop(made)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def world(
+    request: pytest.FixtureRequest, tmp_path: Path, postgres_urls: Urls
+) -> AsyncIterator[World]:
+    embedder = WordEmbedder()
+    async with side_on(request.param, tmp_path, postgres_urls.runtime, embedder) as side:
+        yield World(side, embedder)

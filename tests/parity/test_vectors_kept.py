@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
-from parity_support import SCOPE, Side, make_tenant, on_postgres, on_sqlite, other_tenant
+from parity_support import SCOPE, make_tenant, other_tenant
+from vectors_support import World
 
 from claude_mem.domains.capture import forget, reindex
 from claude_mem.domains.intelligence.index import entry
@@ -18,130 +14,12 @@ from claude_mem.domains.memory import service as memory
 from claude_mem.domains.memory.model import EntityRef
 from claude_mem.domains.retrieval import chunks, jobs, vector_repository
 from claude_mem.domains.retrieval.embedding import KIND
-from claude_mem.domains.retrieval.jobs import EmbedDocuments, Engines
-from claude_mem.domains.retrieval.tables import vector_embeddings
-from claude_mem.domains.retrieval.vector_leg import VectorLeg
-from claude_mem.kernel.clock import now_ms, to_iso
 from claude_mem.kernel.errors import Unavailable
 from claude_mem.kernel.ids import new_id
-from claude_mem.kernel.scope import Scope
-from claude_mem.ports.embedder import EmbedderState
 from claude_mem.ports.queue import Job
-from servers import Urls
 from word_embedder import WordEmbedder
 
 pytestmark = pytest.mark.anyio
-
-
-@dataclass
-class World:
-    """A side with an embedder, the job that uses it, and the leg that asks."""
-
-    side: Side
-    embedder: WordEmbedder
-    told: int = 0
-    waits: list[int] = field(default_factory=list)
-    reads: Any = memory.get_many  # most tests are of texts that stand alone
-
-    def job(self, embedder: WordEmbedder | None = None) -> EmbedDocuments:
-        async def quiet() -> None:
-            self.waits.append(1)
-
-        used = embedder or self.embedder
-        engines = Engines(
-            self.side.database,
-            self.side.vectors,
-            used,
-            self.side.queue,
-            self.side.keeper,
-            self.reads,
-            entry,
-        )
-        return EmbedDocuments(engines, quiet)
-
-    @property
-    def leg(self) -> VectorLeg:
-        return VectorLeg(self.side.vectors, self.side.keeper, self.embedder)
-
-    async def tell(self, *texts: str, session: str = "one", scope: Scope = SCOPE) -> None:
-        events = []
-        for text in texts:
-            self.told += 1
-            events.append(
-                {
-                    "id": new_id(),
-                    "type": "prompt.submitted",
-                    "occurred_at": to_iso(now_ms() - 3_600_000 + self.told * 1000),
-                    "agent": "claude-code",
-                    "session": session,
-                    "project": f"/{session}",
-                    "data": {"content": text},
-                }
-            )
-        await self.side.take(events, scope)
-
-    async def embed(self, scope: Scope = SCOPE, embedder: WordEmbedder | None = None) -> None:
-        await self.job(embedder).run(scope, Job(scope.enterprise_id, "j", KIND, "all", {}, 1, 5))
-
-    async def texts(self, scope: Scope = SCOPE) -> dict[str, EntityRef]:
-        rows = await self.side.database.read(
-            scope, lambda tx: memory.session_rows(scope, tx, "prompt", None, None)
-        )
-        return {row["content"]: EntityRef("prompt", row["id"]) for row in rows}
-
-    async def near(self, text: str, scope: Scope = SCOPE, **more: Any) -> list[str]:
-        """Contents of the nearest prompts."""
-        by_ref = {ref: content for content, ref in (await self.texts(scope)).items()}
-        vector = self.embedder.vector(text)
-        projects, limit = more.get("projects"), more.get("limit", 3)
-        found = await self.side.database.read(
-            scope, lambda tx: self.leg.nearest(scope, tx, vector, projects, limit)
-        )
-        return [by_ref[it.ref] for it in found]
-
-    async def rows(self, scope: Scope = SCOPE) -> list[dict[str, Any]]:
-        query = sa.select(vector_embeddings)
-        return await self.side.database.read(
-            scope, lambda tx: [dict(row) for row in tx.execute(query).mappings()]
-        )
-
-    async def in_engine(self, scope: Scope = SCOPE) -> set[str]:
-        """Ids the engine holds of the model."""
-        probe, model = self.embedder.vector("anything"), self.embedder.model
-        found = await self.side.database.read(
-            scope, lambda tx: self.side.vectors.nearest(scope, tx, model, probe, None, 1000)
-        )
-        return {it.id for it in found}
-
-    async def check_in_step(self) -> None:
-        rows = await self.rows()
-        mine = {row["id"] for row in rows if row["model_name"] == self.embedder.name}
-        assert mine == await self.in_engine()
-        coverage = await self.coverage()
-        firsts = {row["resource_id"] for row in rows if row["model_name"] == self.embedder.name}
-        assert coverage.embedded == len(firsts)
-
-    async def coverage(self, scope: Scope = SCOPE) -> Any:
-        return await self.side.database.read(scope, lambda tx: self.leg.coverage(scope, tx))
-
-    async def waiting(self) -> dict[str, int]:
-        return await self.side.read(lambda tx: self.side.queue.waiting(SCOPE, tx))
-
-
-@asynccontextmanager
-async def _on(name: str, folder: Path, url: str, embedder: WordEmbedder) -> AsyncIterator[Side]:
-    side = on_sqlite(folder, embedder) if name == "sqlite" else on_postgres(folder, url, embedder)
-    async with side as it:
-        yield it
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-async def world(
-    request: pytest.FixtureRequest, tmp_path: Path, postgres_urls: Urls
-) -> AsyncIterator[World]:
-    embedder = WordEmbedder()
-    async with _on(request.param, tmp_path, postgres_urls.runtime, embedder) as side:
-        yield World(side, embedder)
 
 
 async def test_what_is_told_is_found_by_what_it_means(world: World) -> None:
@@ -464,36 +342,3 @@ async def test_a_search_is_not_answered_from_before_its_vectors(world: World) ->
     await world.embed()
     after = await world.side.read(lambda tx: repository.collection(SCOPE, tx))
     assert after.generation > before.generation
-
-
-async def test_an_engine_that_lost_everything_is_filled_again(world: World) -> None:
-    await world.tell(*(f"text number{n}" for n in range(5)))
-    await world.embed()
-    ids = await world.in_engine()
-    await world.side.write(lambda tx: world.side.vectors.remove(SCOPE, tx, sorted(ids)[:3]))
-    after: str | None = None
-    while True:
-        at = after
-        after = await world.side.write(
-            lambda tx, at=at: world.side.keeper.refill(SCOPE, tx, world.embedder.model, at)
-        )
-        if after is None:
-            break
-    assert await world.in_engine() == ids
-
-
-class Unasked(WordEmbedder):
-    """Says how many numbers its vectors have with its first answer, as an endpoint does."""
-
-    def state(self) -> EmbedderState:
-        return EmbedderState(self.model if self.seen else None, self.ready, "", "any")
-
-
-async def test_a_model_that_has_not_said_how_many_numbers_it_makes_is_asked(world: World) -> None:
-    await world.tell("the lock was chosen", "a cat on the roof")
-    await world.embed(embedder=Unasked())
-    assert (await world.near("which lock was chosen"))[0] == "the lock was chosen"
-    away = Unasked(ready=False)
-    with pytest.raises(Unavailable):
-        await world.embed(embedder=away)
-    assert away.seen == [], "one that is not ready is not asked"

@@ -34,19 +34,27 @@ class VectorModel:
 
 @dataclass(frozen=True, slots=True)
 class VectorEntry:
-    """A vector to keep: `id` is a UUID; `vector` holds little-endian 32-bit floats (`pack`), of any length but zero."""
+    """A vector to keep: `id` is a UUID; `vector` holds little-endian 32-bit floats (`pack`), of any length but zero.
+
+    `owner` says whose it is, in the caller's words: an engine that keeps it tells it with a hit, and saves who asks
+    the looking up.
+    """
 
     id: str
     project_id: str | None
     vector: bytes
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """`similarity` is the cosine: 1 for the same direction, -1 for the opposite."""
+    """`similarity` is the cosine: 1 for the same direction, -1 for the opposite. `owner` is the entry's, or empty where
+    the engine does not know it.
+    """
 
     id: str
     similarity: float
+    owner: str = ""
 
 
 class VectorIndex(Protocol):

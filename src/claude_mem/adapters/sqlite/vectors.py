@@ -39,7 +39,7 @@ CREATE: Final = (
     "space INTEGER NOT NULL, last INTEGER NOT NULL, PRIMARY KEY (enterprise_id, model, dimension))",
     "CREATE TABLE IF NOT EXISTS vector_rows ("
     "number INTEGER PRIMARY KEY, enterprise_id TEXT NOT NULL, space INTEGER NOT NULL, "
-    "project_id TEXT NOT NULL, id BLOB NOT NULL, vector BLOB NOT NULL, UNIQUE (enterprise_id, id))",
+    "project_id TEXT NOT NULL, id BLOB NOT NULL, vector BLOB NOT NULL, owner TEXT, UNIQUE (enterprise_id, id))",
     "CREATE INDEX IF NOT EXISTS ix_vector_rows_project ON vector_rows (space, project_id)",
 )
 KEPT: Final = 40_000  # vectors of a space in memory at most: beyond a graph, or before there is one
@@ -57,7 +57,10 @@ _SPACE = (
 _LAST = "SELECT coalesce(max(space), 0), coalesce(max(last), 0) FROM vector_spaces"
 _NEW_SPACE = "INSERT INTO vector_spaces (enterprise_id, model, dimension, space, last) VALUES (?, ?, ?, ?, 0)"
 _SET_LAST = "UPDATE vector_spaces SET last = ? WHERE space = ?"
-_ADD = "INSERT INTO vector_rows (number, enterprise_id, space, project_id, id, vector) VALUES (?, ?, ?, ?, ?, ?)"
+_ADD = (
+    "INSERT INTO vector_rows (number, enterprise_id, space, project_id, id, vector, owner) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
 _REMOVE = "DELETE FROM vector_rows WHERE enterprise_id = ? AND id = ?"
 # The sign keeps SQLite from going through all of a space to find the few that are new.
 _AFTER = "SELECT number, project_id, vector FROM vector_rows WHERE number > ? AND +space = ? ORDER BY number"
@@ -65,9 +68,7 @@ _OF_PROJECT = (
     "SELECT number, project_id, vector FROM vector_rows INDEXED BY ix_vector_rows_project "
     "WHERE space = ? AND project_id = ? AND number > ? ORDER BY number"
 )
-_EXACTLY = (
-    "SELECT number, id, vector FROM vector_rows WHERE number IN (SELECT value FROM json_each(?))"
-)
+_EXACTLY = "SELECT number, id, vector, owner FROM vector_rows WHERE number IN (SELECT value FROM json_each(?))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +116,11 @@ class SqliteVectorIndex:
         cursor.executemany(
             _ADD,
             [
-                (n, scope.enterprise_id, space, it.project_id or _NO_PROJECT, UUID(it.id).bytes, v)
-                for n, (it, v) in enumerate(zip(entries, packed, strict=True), last + 1)
+                (
+                    *(n, scope.enterprise_id, space, it.project_id or _NO_PROJECT),
+                    *(UUID(it.id).bytes, vector, it.owner or None),
+                )
+                for n, (it, vector) in enumerate(zip(entries, packed, strict=True), last + 1)
             ],
         )
         cursor.execute(_SET_LAST, (last + len(packed), space))
@@ -332,8 +336,11 @@ class _Search:
         matrix = self.matrix([row[2] for row in rows])
         lengths = self.numpy.linalg.norm(matrix, axis=1)
         scores = (self.cosines(matrix) / lengths).tolist()
-        best = sorted((-round(score, 6), row[1]) for score, row in zip(scores, rows, strict=True))
-        return tuple(Neighbour(_text(key), -score) for score, key in best[:limit])
+        best = sorted(
+            (-round(score, 6), row[1], row[3] or "")
+            for score, row in zip(scores, rows, strict=True)
+        )
+        return tuple(Neighbour(_text(key), -score, owner) for score, key, owner in best[:limit])
 
     def is_reader(self) -> bool:
         """Whether the connection can only read, so that what it sees is committed."""

@@ -3,4 +3,4 @@
 HEAD is the newest revision; a test holds it to the files in versions/.
 """
 
-HEAD = "0010"
+HEAD = "0011"

@@ -25,7 +25,7 @@ from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
 from claude_mem.ports.embedder import Embedder
 from claude_mem.ports.queue import NewJob, Queue
-from claude_mem.ports.vectors import VectorEntry, VectorIndex, VectorModel
+from claude_mem.ports.vectors import VectorIndex, VectorModel
 
 KIND: Final = "vectors.embed"
 SOON_MS: Final = 1_000  # after something was indexed: what comes at once with it is taken along
@@ -122,9 +122,9 @@ class VectorKeeper:
         if not page:
             return None
         with suppress(Unavailable):  # the job waits for an engine, and says so
-            self._vectors.remove(scope, tx, [row[0] for row in page])
-            self._vectors.add(scope, tx, model, [VectorEntry(*row) for row in page])
-        return page[-1][0]
+            self._vectors.remove(scope, tx, [entry.id for entry in page])
+            self._vectors.add(scope, tx, model, page)
+        return page[-1].id
 
     def coverage(self, scope: Scope, tx: Tx) -> Coverage:
         """How much of the enterprise the served model covers; cheap."""

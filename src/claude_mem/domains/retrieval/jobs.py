@@ -235,7 +235,7 @@ class EmbedDocuments:
         for document in documents:
             for row in _rows(model, document, made):
                 rows.append(row)
-                entries.append(VectorEntry(row.id, document.project_id, row.vector))
+                entries.append(VectorEntry(row.id, document.project_id, row.vector, row.owner))
         self._engines.vectors.add(scope, tx, model, entries)
         vector_repository.add(scope, tx, rows)
         count = len({row.ref for row in rows})

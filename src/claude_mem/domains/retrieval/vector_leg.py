@@ -6,7 +6,7 @@ Only the served model's vectors are compared: those of the embedder's model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from claude_mem.domains.memory.model import EntityRef
@@ -16,7 +16,7 @@ from claude_mem.kernel.errors import Unavailable
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
 from claude_mem.ports.embedder import Embedder
-from claude_mem.ports.vectors import MAX_NEIGHBOURS, VectorIndex, VectorModel, unit
+from claude_mem.ports.vectors import MAX_NEIGHBOURS, Neighbour, VectorIndex, VectorModel, unit
 
 _SPARE: Final = 1.25  # vectors asked for of each thing wanted: long ones have several that are near
 _ENOUGH: Final = 0.75  # of the things wanted: the last of them hardly matter, and asking again costs as much again
@@ -56,7 +56,7 @@ class VectorLeg:
         most = min(int(limit * _SPARE) + 1, MAX_NEIGHBOURS)
         while True:
             found = self._vectors.nearest(scope, tx, model, vector, project_ids, most, quick=quick)
-            best = self._best(scope, tx, [(it.id, it.similarity) for it in found])
+            best = self._best(scope, tx, found)
             if len(best) >= limit * _ENOUGH or len(found) < most or most == MAX_NEIGHBOURS:
                 return best[:limit]
             most = min(most * 4, MAX_NEIGHBOURS)
@@ -90,15 +90,15 @@ class VectorLeg:
             raise Unavailable(state.reason or "there is no model")
         return state.model
 
-    def _best(self, scope: Scope, tx: Tx, found: Sequence[tuple[str, float]]) -> list[Near]:
-        owners: Mapping[str, tuple[EntityRef, int]]
-        owners = vector_repository.owners(scope, tx, [key for key, _ in found])
+    def _best(self, scope: Scope, tx: Tx, found: Sequence[Neighbour]) -> list[Near]:
+        unknown = [it.id for it in found if not it.owner]
+        owners = vector_repository.owners(scope, tx, unknown) if unknown else {}
         best: dict[EntityRef, Near] = {}
-        for key, similarity in found:
-            owner = owners.get(key)
+        for it in found:
+            owner = vector_repository.owner_of(it.owner) if it.owner else owners.get(it.id)
             if owner is not None and owner[0] not in best:
                 ref, piece = owner
-                best[ref] = Near(ref, similarity, piece)
+                best[ref] = Near(ref, it.similarity, piece)
         return list(best.values())
 
 

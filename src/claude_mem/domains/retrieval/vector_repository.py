@@ -20,7 +20,7 @@ from claude_mem.domains.sql import Lookup, among, insert_many
 from claude_mem.kernel.clock import now_ms
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
-from claude_mem.ports.vectors import VectorModel
+from claude_mem.ports.vectors import VectorEntry, VectorModel
 
 MOST_GAPS: Final = 40
 _AT_ONCE = 500  # parameters a statement
@@ -54,6 +54,21 @@ class Stored(NamedTuple):
     content_hash: bytes
     document_hash: bytes
     vector: bytes
+
+    @property
+    def owner(self) -> str:
+        """What the engine is told of whose it is: see `owner_of`."""
+        return _owner(self.ref.kind, self.ref.id, self.chunk_index)
+
+
+def _owner(kind: str, entity_id: str, piece: int) -> str:
+    return f"{kind} {entity_id} {piece}"
+
+
+def owner_of(told: str) -> tuple[EntityRef, int]:
+    """Whose a vector is and which piece of it, as the engine was told."""
+    kind, entity_id, piece = told.split(" ")
+    return EntityRef(kind, entity_id), int(piece)
 
 
 def progress(scope: Scope, tx: Tx, model: VectorModel) -> Progress | None:
@@ -250,11 +265,12 @@ def vectors_of(
 
 def page(
     scope: Scope, tx: Tx, model: VectorModel, after: str | None, limit: int
-) -> list[tuple[str, str | None, bytes]]:
-    """The next (id, project, vector) of a model in order of id: what an index is made from."""
+) -> list[VectorEntry]:
+    """The next of a model in order of id: what an index is made from."""
     v, d = vector_embeddings, search_documents
+    owner = v.c.resource_type, v.c.resource_id, v.c.chunk_index
     query = (
-        sa.select(v.c.id, d.c.project_id, v.c.vector_data)
+        sa.select(v.c.id, d.c.project_id, v.c.vector_data, *owner)
         .join(
             d,
             sa.and_(
@@ -267,7 +283,8 @@ def page(
     )
     if after is not None:
         query = query.where(v.c.id > after)
-    return [(r[0], r[1], r[2]) for r in tx.execute(query.order_by(v.c.id).limit(limit))]
+    rows = tx.execute(query.order_by(v.c.id).limit(limit))
+    return [VectorEntry(row[0], row[1], row[2], _owner(*row[3:])) for row in rows]
 
 
 _M = vector_models.c
