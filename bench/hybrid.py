@@ -10,7 +10,7 @@ through a graph the longest. The vectors of the questions are the model's own, f
 leaves it. A search is measured from the call of the service to
 its result, with rows and highlights, in a process of its own that does nothing else; the file is in the system's
 cache. The baseline is what FTS5 does by itself with the same words. Recall is the share of the ten nearest by 32-bit
-arithmetic that the vector leg finds, for questions near to what is kept.
+arithmetic that the vector leg finds: for the questions, or, where vectors are generated, for such as are near to them.
 """
 
 from __future__ import annotations
@@ -45,14 +45,16 @@ from claude_mem.adapters.onnx.folder import ModelFolder
 from claude_mem.adapters.sqlite.connection import make_engine
 from claude_mem.adapters.sqlite.database import SqliteDatabase
 from claude_mem.adapters.sqlite.lexical import SqliteLexicalIndex
+from claude_mem.adapters.sqlite.queue import SqliteQueue
 from claude_mem.adapters.sqlite.vector_building import GraphBuilder
 from claude_mem.adapters.sqlite.vector_graphs import Graphs
 from claude_mem.adapters.sqlite.vectors import SqliteVectorIndex
 from claude_mem.app.collecting import settle
+from claude_mem.app.vectors import put_together
 from claude_mem.domains.memory import service as memory
 from claude_mem.domains.memory.model import EntityRef
 from claude_mem.domains.retrieval import vector_repository
-from claude_mem.domains.retrieval.embedding import VectorKeeper
+from claude_mem.domains.retrieval.embedding import KIND, VectorKeeper
 from claude_mem.domains.retrieval.hybrid import Understanding
 from claude_mem.domains.retrieval.model import Query
 from claude_mem.domains.retrieval.service import SearchService
@@ -62,13 +64,14 @@ from claude_mem.domains.retrieval.vector_repository import Stored
 from claude_mem.kernel.ids import new_id
 from claude_mem.kernel.scope import local_scope
 from claude_mem.ports.database import Tx
+from claude_mem.ports.queue import Job
 from claude_mem.ports.vectors import VectorEntry, VectorModel
 
 _SCOPE = local_scope()
 _ASKED = 200
 _QUESTIONS = 40  # for recall
 _BATCH = 5_000
-_MOST = 1_000_000  # vectors are generated for the largest store, and smaller ones have the first of them
+_MOST_EMBEDDED = 100_000  # observations
 _PROJECT = "project0"
 
 
@@ -107,7 +110,7 @@ class Vectors:
         self._path, self._model, self._kept = path, of, kept
         self.graphs = graphs or path.parent / "graphs"
 
-    def fill(self) -> dict[str, float]:
+    def fill(self) -> dict[str, Any]:
         """Those that have none yet; processor seconds of keeping them and of building."""
         began, added_any = time.process_time(), False
         engine = make_engine(self._path, writer=True)
@@ -119,18 +122,10 @@ class Vectors:
             tx.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         engine.dispose()
         added = time.process_time() - began
-        builder = GraphBuilder(self._path, self.graphs, Graphs(self.graphs))
-        while builder.catch_up(_SCOPE, self._model):
-            pass
+        built = build_graphs(self._path, self.graphs, self._model)
         if not added_any:  # of a store that was kept: what it cost was said when it was made
             return {}
-        return {
-            "add_s": round(added, 1),
-            "build_graphs_s": round(time.process_time() - began - added, 1),
-            "graphs_mb": round(sum(it.stat().st_size for it in self.graphs.glob("*")) / 1e6, 1)
-            if self.graphs.exists()
-            else 0.0,
-        }
+        return {"vectors": "generated", "add_s": round(added, 1), **built}
 
     def _note(self, tx: Tx) -> None:
         """That nothing is left to be embedded, as the job for it does."""
@@ -168,6 +163,37 @@ class Vectors:
         SqliteVectorIndex().add(_SCOPE, tx, self._model, entries)
         tx.exec_driver_sql("COMMIT")
         return len(rows)
+
+
+def build_graphs(path: Path, folder: Path, of: VectorModel) -> dict[str, float]:
+    """Build what is missing of them; processor seconds and size."""
+    began, builder = time.process_time(), GraphBuilder(path, folder, Graphs(folder))
+    while builder.catch_up(_SCOPE, of):
+        pass
+    size = sum(it.stat().st_size for it in folder.glob("*")) if folder.exists() else 0
+    return {
+        "build_graphs_s": round(time.process_time() - began, 1),
+        "graphs_mb": round(size / 1e6, 1),
+    }
+
+
+async def embed(path: Path, models: Path) -> dict[str, Any]:
+    """Give every document of a store its vectors as a worker does, with nobody to wait for; processor seconds."""
+    database, index = SqliteDatabase(path), SqliteVectorIndex()
+    kept = put_together(database, index, SqliteQueue(), embedder(models), _nobody)
+    began, job = time.process_time(), Job(_SCOPE.enterprise_id, "", KIND, "all", {}, 1, 1)
+    while True:
+        done = await database.read(_SCOPE, lambda tx: kept.keeper.coverage(_SCOPE, tx))
+        print(f"  {done.embedded} of {done.total} embedded", flush=True)
+        if not done.waiting:
+            break
+        await kept.handlers[KIND](_SCOPE, job)
+    await database.close()
+    return {"vectors": "the model's", "embed_s": round(time.process_time() - began, 1)}
+
+
+async def _nobody() -> None:
+    """Nobody is to be waited for."""
 
 
 def measure(path: Path, models: Path, size: int) -> dict[str, Any]:
@@ -261,6 +287,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=Path, default=Path(".venv/models"))
     parser.add_argument("--sizes", default="10000,100000,1000000")
+    parser.add_argument("--generated", action="store_true", help="vectors of small stores, too")
     parser.add_argument(
         "--store", type=Path, help="keep the stores below here, and go on with them"
     )
@@ -270,31 +297,58 @@ def main() -> None:
     report: dict[str, Any] = json.loads(given.out.read_text()) if given.out.exists() else {}
     report |= facts()
     with tempfile.TemporaryDirectory() as folder:
-        world = World()
-        kept = world.vectors(_SCOPE, max(sizes))
         for size in sizes:
             below = (given.store or Path(folder)) / str(size)
-            report[str(size)] = report.get(str(size), {}) | _one_size(
-                below, given.models, of, kept[:size], world
-            )
+            embeds = size <= _MOST_EMBEDDED and not given.generated
+            found = _one_size(below, given.models, of, size, embeds=embeds)
+            report[str(size)] = report.get(str(size), {}) | found
             given.out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 
 
 def _one_size(
-    folder: Path, models: Path, of: VectorModel, kept: Any, world: World
+    folder: Path, models: Path, of: VectorModel, size: int, *, embeds: bool
 ) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
-    path, size = folder / "bench.db", len(kept)
+    path = folder / "bench.db"
     lexical.Build(path).fill(Corpus(), size)
-    built = Vectors(path, of, kept).fill()
+    if embeds:
+        built = asyncio.run(embed(path, models)) | build_graphs(path, folder / "graphs", of)
+        kept, probes = _vectors(path, of), asyncio.run(_probes(models, size))
+    else:
+        world = World()
+        kept = world.vectors(_SCOPE, size)
+        probes = world.questions(kept, _QUESTIONS)
+        built = Vectors(path, of, kept).fill()
     result: dict[str, Any] = {"file_mb": round(path.stat().st_size / 1e6, 1), **built}
     print(size, "observations", result, flush=True)
     lexical._warm(path)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as own:
         result["searches"] = own.submit(measure, path, models, size).result()
-    result["vector_recall_at_10"] = recall(path, of, kept, world.questions(kept, _QUESTIONS))
+    result["vector_recall_at_10"] = recall(path, of, kept, probes)
     print("  recall:", result["vector_recall_at_10"], flush=True)
     return result
+
+
+def _vectors(path: Path, of: VectorModel) -> Any:
+    """All of a store as they were made, in the order of the engine's rows."""
+    engine = make_engine(path, writer=False)
+    with engine.connect() as tx:
+        made: dict[str, bytes] = {
+            row[0]: row[1]
+            for row in tx.exec_driver_sql("SELECT id, vector_data FROM vector_embeddings")
+        }
+        rows = tx.exec_driver_sql("SELECT id FROM vector_rows ORDER BY number").all()
+    engine.dispose()
+    flat = b"".join(made[str(UUID(bytes=row[0]))] for row in rows)
+    return np.frombuffer(flat, dtype="<f4").reshape(-1, of.dimension)
+
+
+async def _probes(models: Path, size: int) -> list[Any]:
+    asked = questions(size)["a few words"][:_QUESTIONS]
+    makes = embedder(models)
+    found = [np.frombuffer(await makes.query(it.text), dtype="<f4") for it in asked]
+    await makes.close()
+    return found
 
 
 if __name__ == "__main__":

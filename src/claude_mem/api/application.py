@@ -16,6 +16,7 @@ from claude_mem.api.health import router as health_router
 from claude_mem.api.hot import HotPaths
 from claude_mem.api.middleware import Application, Authenticate, Gatekeeper
 from claude_mem.api.mounts import Mounted, Mounts
+from claude_mem.api.queries import only_known
 from claude_mem.api.throttle import Throttle
 from claude_mem.domains.access.organisation_endpoints import router as organisation_router
 from claude_mem.domains.access.people_endpoints import router as people_router
@@ -102,7 +103,7 @@ def make_api(parts: Parts) -> FastAPI:
         admin_router,
         live_router,
     ):
-        app.include_router(router, prefix=PREFIX, dependencies=[_BEARER])
+        app.include_router(router, prefix=PREFIX, dependencies=[_BEARER, Depends(only_known)])
     app.state.health = parts.health
     app.include_router(health_router, prefix=PREFIX)
     app.include_router(health_router, include_in_schema=False)
