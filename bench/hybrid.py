@@ -1,16 +1,17 @@
 """Speed of hybrid search by size of the store: words alone, with a question's vector at hand, and with it being made.
 
-    python -m bench.hybrid [--models DIR] [--sizes 10000,100000,1000000] [--generated] [--store FOLDER] [--out FILE]
+    python -m bench.hybrid [--models DIR] [--sizes 10000,100000,1000000] [--embed 10000] [--store FOLDER] [--out FILE]
 
-Corpus and questions are those of `bench.search`. Up to 100,000 observations the vectors of what is remembered are the
-model's own, made by the job that makes them in a worker: about an hour for a hundred thousand. Of more of them, and
-with `--generated`, they are generated (those of `bench.server_vectors`): there the nearest by meaning are others than
-the best by words, which is the most work that a search has, and questions are near to nothing, which makes the walk
-through a graph the longest. The vectors of the questions are the model's own, from DIR, as `claude-mem model install`
-leaves it. A search is measured from the call of the service to
-its result, with rows and highlights, in a process of its own that does nothing else; the file is in the system's
-cache. The baseline is what FTS5 does by itself with the same words. Recall is the share of the ten nearest by 32-bit
-arithmetic that the vector leg finds: for the questions, or, where vectors are generated, for such as are near to them.
+Corpus and questions are those of `bench.search`. Of stores of up to `--embed` observations the vectors are the model's
+own, made by the job that makes them in a worker: seven minutes for 10,000, more than an hour for 100,000. Of larger
+ones they are generated (those of `bench.server_vectors`): there the nearest by meaning are others than the best by
+words, which is the most work that a search has, and questions are near to nothing, which makes the walk through a graph
+the longest. The vectors of the questions are the model's own, from DIR, as `claude-mem model install` leaves it.
+
+A search is measured from the call of the service to its result, with rows and highlights, in a process of its own that
+does nothing else; the file is in the system's cache. The baseline is what FTS5 does by itself with the same words.
+Recall is the share of the ten nearest by 32-bit arithmetic that the vector leg finds: for the questions, or, where
+vectors are generated, for such as are near to them.
 """
 
 from __future__ import annotations
@@ -71,7 +72,6 @@ _SCOPE = local_scope()
 _ASKED = 200
 _QUESTIONS = 40  # for recall
 _BATCH = 5_000
-_MOST_EMBEDDED = 100_000  # observations
 _PROJECT = "project0"
 
 
@@ -287,7 +287,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=Path, default=Path(".venv/models"))
     parser.add_argument("--sizes", default="10000,100000,1000000")
-    parser.add_argument("--generated", action="store_true", help="vectors of small stores, too")
+    parser.add_argument("--embed", type=int, default=10_000, help="the largest store to embed")
     parser.add_argument(
         "--store", type=Path, help="keep the stores below here, and go on with them"
     )
@@ -299,8 +299,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for size in sizes:
             below = (given.store or Path(folder)) / str(size)
-            embeds = size <= _MOST_EMBEDDED and not given.generated
-            found = _one_size(below, given.models, of, size, embeds=embeds)
+            found = _one_size(below, given.models, of, size, embeds=size <= given.embed)
             report[str(size)] = report.get(str(size), {}) | found
             given.out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 

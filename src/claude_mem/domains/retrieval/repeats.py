@@ -17,7 +17,7 @@ from claude_mem.domains.retrieval.model import StoredDocument
 WINDOW: Final = 30  # of the best: each is held against those before it
 LIKE: Final = 0.3  # of the terms of two, that they share: below it they are not alike
 LOSES: Final = 0.3  # of its relevance, who is the same as a better one
-_READ: Final = 2_000  # bytes of the terms, which are sorted: of a long text a sample
+_READ: Final = 800  # bytes of the terms, which are sorted: of a long text a sample
 
 
 def factors(documents: Sequence[StoredDocument]) -> list[float]:
