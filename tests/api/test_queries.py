@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from api_support import API, Api, refusal
 
+from claude_mem.kernel.ids import new_id
+
 pytestmark = pytest.mark.anyio
 
 
@@ -39,6 +41,13 @@ async def test_every_parameter_of_the_document_is_known(api: Api) -> None:
         assert "no such parameter" not in answer.text, path
         asked += len(names)
     assert asked >= 40
+
+
+@pytest.mark.parametrize("path", ["/events", "/hooks/claude-code"])
+async def test_what_agents_send_is_held_to_it_too(api: Api, path: str) -> None:
+    headers = {"x-event-id": new_id(), "x-event-time": "1760000000000", "x-event-name": "Stop"}
+    answer = await api.client.post(f"{API}{path}?projct=one", json={"events": []}, headers=headers)
+    assert "projct: there is no such parameter" in refusal(answer, 400, "VALIDATION_ERROR")["error"]
 
 
 async def test_nothing_is_written_by_a_request_with_an_unknown_parameter(api: Api) -> None:

@@ -25,8 +25,12 @@ from claude_mem.app.doctor import fixes, vectors
 from claude_mem.app.doctor.model import Case, Check, Level
 from claude_mem.app.embedders import make_embedder
 from claude_mem.app.meanings import meanings
+from claude_mem.app.rebuild import rebuild_index
 from claude_mem.app.settings import load
 from claude_mem.cli.status import meaning_text
+from claude_mem.domains.memory.model import EntityRef
+from claude_mem.domains.retrieval import vector_repository
+from claude_mem.domains.retrieval.vector_repository import Stored
 from claude_mem.kernel.clock import now_ms
 from claude_mem.kernel.ids import new_id
 from claude_mem.kernel.scope import local_scope
@@ -278,15 +282,29 @@ def test_an_index_that_may_not_be_written_is_not_promised_to_be_mended(
     assert f"make {home / 'vectors'} a folder" in str(told.fix)
 
 
-def fill(home: Path, model: VectorModel, count: int) -> None:
-    """So many vectors more, of the engine alone."""
+def test_vectors_of_nothing_that_is_known_are_found_and_go_with_a_rebuild(home: Path) -> None:
+    fill(home, VectorModel(INT8, 384), 3, kept=2)
+    (told,) = vectors.engine(case(home))
+    assert (told.status, told.mend) == (Level.FAIL, "rebuild")
+    assert told.found.startswith("1 vectors can be found that are of nothing")
+    rebuild_index(home / "claude-mem.db", lambda _done, _of: None, "UTC")
+    assert vectors.engine(case(home)) == []
+
+
+def fill(home: Path, model: VectorModel, count: int, kept: int | None = None) -> None:
+    """So many vectors more, all or the first `kept` of which are known to have been made."""
     made = np.random.default_rng(1).standard_normal((count, model.dimension))
     made /= np.linalg.norm(made, axis=1, keepdims=True)
-    entries = [VectorEntry(new_id(), None, it.astype("<f4").tobytes()) for it in made]
+    rows = [
+        Stored(new_id(), EntityRef("prompt", new_id()), model, 0, 1, b"", b"", it.tobytes())
+        for it in made.astype("<f4")
+    ]
+    entries = [VectorEntry(row.id, None, row.vector, row.owner) for row in rows]
     engine = make_engine(home / "claude-mem.db", writer=True)
     with engine.connect() as connection:
         connection.exec_driver_sql("BEGIN")
         SqliteVectorIndex().add(local_scope(), connection, model, entries)
+        vector_repository.add(local_scope(), connection, rows[:kept])
         connection.exec_driver_sql("COMMIT")
     engine.dispose()
 

@@ -37,9 +37,11 @@ async def test_whose_a_vector_is_is_looked_up_where_the_engine_does_not_know(wor
     assert sorted(near) == ["a cat on the roof", "the lock was chosen", "the lock was kept"]
     assert all(known) == (world.side.name == "sqlite"), "SQLite's engine keeps it beside the vector"
     if world.side.name == "sqlite":  # as rows that an earlier program wrote
-        await world.side.write(lambda tx: tx.exec_driver_sql("UPDATE vector_rows SET owner = NULL"))
-        assert await told() == ["", "", ""]
-        assert await world.near("which lock") == near
+        for owner in ("NULL", "''", "'prompt x one'", "x'00ff'", "'prompt'"):
+            set_all = f"UPDATE vector_rows SET owner = {owner}"
+            await world.side.write(lambda tx, it=set_all: tx.exec_driver_sql(it))
+            assert await told() != known
+            assert await world.near("which lock") == near
         await world.refill()
         assert await told() == known
 

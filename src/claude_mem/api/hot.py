@@ -32,13 +32,13 @@ class HotPaths:
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] == "http" and scope["method"] == "POST":
-            path = scope["path"]
-            if path == _EVENTS:
+            path, is_plain = scope["path"], not scope["query_string"]
+            if path == _EVENTS and is_plain:
                 caller, spend = _caller(scope), scope["state"].get("spend")
                 answer = await take_events(self._doors.capture, caller, await _body(receive), spend)
                 await _send(send, 202, b"application/json", answer)
                 return
-            if path.startswith(_HOOKS) and self._is_whole(scope):
+            if path.startswith(_HOOKS) and is_plain and self._is_whole(scope):
                 await self._hook(scope, path.removeprefix(_HOOKS), receive, send)
                 return
         await self._app(scope, receive, send)

@@ -1,4 +1,7 @@
-"""Query parameters that an endpoint does not know are errors: a filter that is misspelt would be no filter at all."""
+"""Query parameters that an endpoint does not know are errors: a filter that is misspelt would be no filter at all.
+
+Of all endpoints but `/health`, which answers whoever probes, and however.
+"""
 
 from __future__ import annotations
 

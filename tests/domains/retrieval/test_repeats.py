@@ -42,6 +42,16 @@ def test_what_another_tool_made_is_no_repeat() -> None:
     assert factors(found) == [1.0, 1.0, 1.0]
 
 
+def test_numbers_of_lines_make_no_repeat() -> None:
+    first, second = (
+        "\n".join(f"{n} {word}{n % 7} {word}{n % 9}x" for n in range(10, 130))
+        for word in ("carrier", "invoice")
+    )
+    assert factors([document(first), document(second)]) == [1.0, 1.0]
+    assert factors([document(first), document(first)])[1] == pytest.approx(1 - LOSES)
+    assert factors([document("7 8 9 10 11"), document("7 8 9 10 11")])[1] < 1.0, "numbers alone"
+
+
 def test_scripts_without_spaces_repeat_too() -> None:
     again = [document("把国家表更新一下，少了两个国家"), document("把国家表更新一下，少了两个国家")]
     assert factors(again)[1] < 1.0

@@ -84,6 +84,14 @@ def lost(raw: Raw) -> int:
     return int(made - raw.execute("SELECT count(*) FROM vector_rows").fetchone()[0]) if made else 0
 
 
+def stray(raw: Raw) -> int:
+    """How many vectors the engine has that were made of nothing that is known: a damaged file that was recovered may
+    hold such.
+    """
+    held = int(raw.execute("SELECT count(*) FROM vector_rows").fetchone()[0])
+    return max(held - int(raw.execute("SELECT count(*) FROM vector_embeddings").fetchone()[0]), 0)
+
+
 def graph_faults(raw: Raw, folder: Path) -> list[str]:
     """What is wrong with the graphs over many vectors; those that are not there and should be among it."""
     graphs = Graphs(folder)

@@ -151,14 +151,14 @@ def has_statistics(raw: Raw) -> bool:
 
 
 def clear_index(tx: Tx) -> None:
-    """Empty the text index in the caller's transaction, also of what no row of ours names any more.
+    """Empty the indexes of words and vectors in the caller's transaction, also of what no row of ours names any more.
 
     Only where one enterprise is all there is: another's documents are not the caller's to remove.
     """
     enterprises = tx.exec_driver_sql("SELECT DISTINCT enterprise_id FROM search_documents LIMIT 2")
     if len(enterprises.all()) > 1:
         return
-    for table in ("search_documents", "search_statistics"):
+    for table in ("search_documents", "search_statistics", "vector_rows"):
         tx.exec_driver_sql(f"DELETE FROM {table}")  # noqa: S608 - fixed names
     tx.exec_driver_sql("INSERT INTO search_fts(search_fts) VALUES ('delete-all')")
 

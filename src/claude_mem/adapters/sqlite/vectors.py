@@ -337,7 +337,7 @@ class _Search:
         lengths = self.numpy.linalg.norm(matrix, axis=1)
         scores = (self.cosines(matrix) / lengths).tolist()
         best = sorted(
-            (-round(score, 6), row[1], row[3] or "")
+            (-round(score, 6), row[1], row[3] if isinstance(row[3], str) else "")
             for score, row in zip(scores, rows, strict=True)
         )
         return tuple(Neighbour(_text(key), -score, owner) for score, key, owner in best[:limit])

@@ -9,6 +9,7 @@ reranking for reordering documents and producing summaries", SIGIR 1998.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,7 +18,9 @@ from claude_mem.domains.retrieval.model import StoredDocument
 WINDOW: Final = 30  # of the best: each is held against those before it
 LIKE: Final = 0.3  # of the terms of two, that they share: below it they are not alike
 LOSES: Final = 0.3  # of its relevance, who is the same as a better one
-_READ: Final = 800  # bytes of the terms, which are sorted: of a long text a sample
+_READ: Final = 800  # bytes of the terms, which are sorted: of a long text a sample,
+# from the first letter on, as numbers stand before: those of its lines a listing shares with every other.
+_LETTER: Final = re.compile(rb"\n[^\x00-\x60]")
 
 
 def factors(documents: Sequence[StoredDocument]) -> list[float]:
@@ -25,7 +28,9 @@ def factors(documents: Sequence[StoredDocument]) -> list[float]:
     kept: dict[tuple[str, str | None, str | None], list[frozenset[bytes]]] = {}
     found: list[float] = []
     for document in documents:
-        terms = frozenset(document.body[:_READ].split(b"\n"))
+        begin = _LETTER.search(document.body)
+        at = begin.start() if begin else 0
+        terms = frozenset(document.body[at : at + _READ].split(b"\n"))
         others = kept.setdefault((document.kind, document.type, document.tool), [])
         found.append(1.0 - LOSES * _likeness(terms, others))
         others.append(terms)

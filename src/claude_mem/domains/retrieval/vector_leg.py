@@ -91,14 +91,14 @@ class VectorLeg:
         return state.model
 
     def _best(self, scope: Scope, tx: Tx, found: Sequence[Neighbour]) -> list[Near]:
-        unknown = [it.id for it in found if not it.owner]
-        owners = vector_repository.owners(scope, tx, unknown) if unknown else {}
+        told = [vector_repository.owner_of(it.owner) for it in found]
+        unknown = [it.id for it, owner in zip(found, told, strict=True) if owner is None]
+        looked_up = vector_repository.owners(scope, tx, unknown) if unknown else {}
         best: dict[EntityRef, Near] = {}
-        for it in found:
-            owner = vector_repository.owner_of(it.owner) if it.owner else owners.get(it.id)
+        for it, known in zip(found, told, strict=True):
+            owner = known or looked_up.get(it.id)
             if owner is not None and owner[0] not in best:
-                ref, piece = owner
-                best[ref] = Near(ref, it.similarity, piece)
+                best[owner[0]] = Near(owner[0], it.similarity, owner[1])
         return list(best.values())
 
 

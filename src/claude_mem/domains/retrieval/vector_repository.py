@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
@@ -61,14 +62,17 @@ class Stored(NamedTuple):
         return _owner(self.ref.kind, self.ref.id, self.chunk_index)
 
 
+_OWNER: Final = re.compile(r"(\w{1,40}) ([0-9a-f-]{36}) ([0-9]{1,6})")
+
+
 def _owner(kind: str, entity_id: str, piece: int) -> str:
     return f"{kind} {entity_id} {piece}"
 
 
-def owner_of(told: str) -> tuple[EntityRef, int]:
-    """Whose a vector is and which piece of it, as the engine was told."""
-    kind, entity_id, piece = told.split(" ")
-    return EntityRef(kind, entity_id), int(piece)
+def owner_of(told: str) -> tuple[EntityRef, int] | None:
+    """Whose a vector is and which piece of it, as the engine was told; None for what says nothing of the kind."""
+    found = _OWNER.fullmatch(told)
+    return None if found is None else (EntityRef(found[1], found[2]), int(found[3]))
 
 
 def progress(scope: Scope, tx: Tx, model: VectorModel) -> Progress | None:
