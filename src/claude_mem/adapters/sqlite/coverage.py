@@ -25,10 +25,7 @@ _DOCUMENTS = (
 _JOB = (
     "SELECT status, run_at, error_message FROM task_queue WHERE task_type = 'vectors.embed' LIMIT 1"
 )
-_LOST = (
-    "SELECT count(*) FROM vector_embeddings"
-    " WHERE (SELECT count(*) FROM vector_rows) < (SELECT count(*) FROM vector_embeddings)"
-)
+_LOST = "SELECT (SELECT count(*) FROM vector_embeddings) - (SELECT count(*) FROM vector_rows)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +76,10 @@ def job(raw: Raw) -> Waiting | None:
 
 
 def lost(raw: Raw) -> int:
-    """How many vectors that were made the engine does not have."""
-    made = raw.execute(_LOST).fetchone()[0]
-    return int(made - raw.execute("SELECT count(*) FROM vector_rows").fetchone()[0]) if made else 0
-
-
-def stray(raw: Raw) -> int:
-    """How many vectors the engine has that were made of nothing that is known: a damaged file that was recovered may
-    hold such.
+    """How many vectors that were made the engine does not have. Negative: it has so many of nothing that is known, as a
+    damaged file that was recovered may hold.
     """
-    held = int(raw.execute("SELECT count(*) FROM vector_rows").fetchone()[0])
-    return max(held - int(raw.execute("SELECT count(*) FROM vector_embeddings").fetchone()[0]), 0)
+    return int(raw.execute(_LOST).fetchone()[0])
 
 
 def graph_faults(raw: Raw, folder: Path) -> list[str]:

@@ -59,7 +59,7 @@ def engine(case: Case) -> list[Check]:
         return []
     try:
         with check.read_only(case.files.database) as raw:
-            lost, stray = coverage.lost(raw), coverage.stray(raw)
+            lost = coverage.lost(raw)
             faults = coverage.graph_faults(raw, case.home / "vectors")
             is_at_it = case.answers and coverage.job(raw) is not None
     except (sqlean.Error, MemError):  # the database's own checks say so
@@ -67,9 +67,8 @@ def engine(case: Case) -> list[Check]:
     found = []
     if lost:
         said = f"{lost:,} vectors were made and cannot be found"
-        found.append(bad("vectors.engine", _TITLE, said, "claude-mem db rebuild", "rebuild"))
-    if stray:
-        said = f"{stray:,} vectors can be found that are of nothing that is remembered"
+        if lost < 0:
+            said = f"{-lost:,} vectors can be found that are of nothing that is remembered"
         found.append(bad("vectors.engine", _TITLE, said, "claude-mem db rebuild", "rebuild"))
     if faults and not is_at_it:
         said = f"vector index: {faults[0]}; every vector is compared meanwhile, which takes longer"

@@ -18,8 +18,9 @@ from claude_mem.domains.retrieval.model import StoredDocument
 WINDOW: Final = 30  # of the best: each is held against those before it
 LIKE: Final = 0.3  # of the terms of two, that they share: below it they are not alike
 LOSES: Final = 0.3  # of its relevance, who is the same as a better one
-_READ: Final = 800  # bytes of the terms, which are sorted: of a long text a sample,
-# from the first letter on, as numbers stand before: those of its lines a listing shares with every other.
+# Bytes of the terms, which are sorted: of a long text a sample. From the first letter on, for numbers stand before it,
+# and those of its lines a listing shares with every other.
+_READ: Final = 800
 _LETTER: Final = re.compile(rb"\n[^\x00-\x60]")
 
 
