@@ -11,7 +11,8 @@ the longest. The vectors of the questions are the model's own, from DIR, as `cla
 A search is measured from the call of the service to its result, with rows and highlights, in a process of its own that
 does nothing else; the file is in the system's cache. The baseline is what FTS5 does by itself with the same words.
 Recall is the share of the ten nearest by 32-bit arithmetic that the vector leg finds: for the questions, or, where
-vectors are generated, for such as are near to them.
+vectors are generated, for such as are near to them. `owners_in_turn`: the same questions, each asked of an engine that
+tells whose a vector is and of one that does not, as it was before, the one and the other first.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ from claude_mem.kernel.ids import new_id
 from claude_mem.kernel.scope import local_scope
 from claude_mem.ports.database import Tx
 from claude_mem.ports.queue import Job
-from claude_mem.ports.vectors import VectorEntry, VectorModel
+from claude_mem.ports.vectors import Neighbour, VectorEntry, VectorModel
 
 _SCOPE = local_scope()
 _ASKED = 200
@@ -209,7 +210,8 @@ async def _measure(path: Path, models: Path, size: int) -> dict[str, Any]:
     database, words = SqliteDatabase(path), SqliteLexicalIndex()
     index = SqliteVectorIndex(Graphs(path.parent / "graphs"))
     makes = QueryVectors(embedder(models), _ASKED)
-    leg = VectorLeg(index, VectorKeeper(index, makes), makes)
+    keeper = VectorKeeper(index, makes)
+    leg = VectorLeg(index, keeper, makes)
     alone = SearchService(database, words, memory.get_many)
     both = SearchService(
         *(database, words, memory.get_many),
@@ -229,9 +231,40 @@ async def _measure(path: Path, models: Path, size: int) -> dict[str, Any]:
         base = partial(lexical._baseline, family=family[:5])
         found[name]["fts5_alone_p50_ms"] = round(await database.read(_SCOPE, base), 2)
         print(f"  {name:20s}", found[name], flush=True)
+    found["memory_mb"] = _resident_mb()
+    untold = VectorLeg(_Untold(Graphs(path.parent / "graphs")), keeper, makes)
+    looking_up = SearchService(
+        *(database, words, memory.get_many),
+        understanding=Understanding(makes, untold),
+        at_once=True,
+    )
+    found["owners_in_turn"] = await _in_turn(
+        {"told_p50_ms": both, "looked_up_p50_ms": looking_up}, questions(size)["a few words"]
+    )
+    print("  owners in turn:", found["owners_in_turn"], flush=True)
     await makes.close()
     await database.close()
-    return found | {"memory_mb": _resident_mb(), "load_average": round(os.getloadavg()[0], 1)}
+    return found | {"load_average": round(os.getloadavg()[0], 1)}
+
+
+class _Untold(SqliteVectorIndex):
+    """An engine that does not know whose its vectors are."""
+
+    def nearest(self, *asked: Any, **more: Any) -> tuple[Neighbour, ...]:
+        """See the port."""
+        return tuple(replace(it, owner="") for it in super().nearest(*asked, **more))
+
+
+async def _in_turn(services: dict[str, SearchService], asked: Sequence[Query]) -> dict[str, float]:
+    """The middle of what each takes; before each question another one is asked, for both alike."""
+    took: dict[str, list[float]] = {name: [] for name in services}
+    for number, query in enumerate(asked):
+        for name in sorted(services, reverse=bool(number % 2)):
+            await services[name].search(_SCOPE, asked[number - 1])
+            began = time.perf_counter()
+            await services[name].search(_SCOPE, query)
+            took[name].append((time.perf_counter() - began) * 1000)
+    return {name: round(statistics.median(each), 2) for name, each in took.items()}
 
 
 def _resident_mb() -> int | None:
