@@ -46,27 +46,29 @@ _TOLERANCE = 0.05
 
 
 class CommonWords:
-    """Estimated shares of documents of common words, by enterprise; bounded.
+    """Estimated shares of documents of common words, by enterprise and how deep they were looked up; bounded.
 
-    An estimate holds while the number of documents is about what it was. Shared between threads: each
+    An estimate holds while the number of documents is about what it was, and for searches that look as deep: else what
+    a question finds would depend on those before it. A word that is common to a long question, which looks less deep,
+    is rare to a short one, and the short look says less of how often it stands anywhere. Shared between threads: each
     operation on the dict is atomic, and losing one costs a probe.
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str], tuple[int, float]] = {}
+        self._known: dict[tuple[str, str, int], tuple[int, float]] = {}
 
-    def frequency(self, enterprise: str, word: str, documents: int) -> int | None:
+    def frequency(self, enterprise: str, word: str, depth: int, documents: int) -> int | None:
         """The estimate for `documents`, if it is known."""
-        at, share = self._known.get((enterprise, word), (0, 0.0))
+        at, share = self._known.get((enterprise, word, depth), (0, 0.0))
         if not at or abs(documents - at) > at * _TOLERANCE:
             return None
-        return int(documents * share)
+        return round(documents * share)
 
-    def note(self, enterprise: str, word: str, documents: int, frequency: int) -> None:
+    def note(self, enterprise: str, word: str, depth: int, documents: int, frequency: int) -> None:
         """Remember an estimate."""
         if len(self._known) >= _KNOWN_COMMON:
             self._known.clear()
-        self._known[(enterprise, word)] = documents, frequency / max(documents, 1)
+        self._known[(enterprise, word, depth)] = documents, frequency / max(documents, 1)
 
 
 class BoundedSearch(ABC):
@@ -75,7 +77,7 @@ class BoundedSearch(ABC):
     def __init__(self, plan: LexicalPlan, enterprise: str, common: CommonWords) -> None:
         self._plan = plan
         self._enterprise = enterprise
-        self._known = common
+        self._common = common
         self._lists: dict[str, list[int]] = {}  # of rare words: all of their documents
         self._recent: dict[str, list[int]] = {}  # of words just looked up: the newest
         self._frequencies: dict[str, int] = {}
@@ -95,6 +97,14 @@ class BoundedSearch(ABC):
         self._holds_labels = bool(plan.labels)
         self._found: dict[int, None] = {}
         self._is_complete = True
+
+    def _known(self, what: str) -> int | None:
+        """How many documents a word or a filter has, where a search that looked as deep found it common."""
+        return self._common.frequency(self._enterprise, what, self._depth, self._plan.documents)
+
+    def _note(self, what: str, frequency: int) -> None:
+        """Remember that it is common."""
+        self._common.note(self._enterprise, what, self._depth, self._plan.documents, frequency)
 
     # -- what an engine answers -------------------------------------------------------------------
 

@@ -158,9 +158,8 @@ class _Search(BoundedSearch):
         """By (alternatives, whether labels): how many documents, and all of them if they are few."""
         found: dict[tuple[str, bool], tuple[int, list[int] | None]] = {}
         unknown = []
-        documents = self._plan.documents
         for group in wanted:
-            known = self._known.frequency(self._enterprise, _key(*group), documents)
+            known = self._known(_key(*group))
             if known is None:
                 unknown.append(group)
             else:
@@ -178,7 +177,7 @@ class _Search(BoundedSearch):
                 continue
             estimate = self._estimate(newest)
             found[group] = estimate, None
-            self._known.note(self._enterprise, _key(*group), documents, estimate)
+            self._note(_key(*group), estimate)
         return found
 
     def _places(self, words: list[str], weights: Mapping[int, float], limit: int) -> dict[int, int]:

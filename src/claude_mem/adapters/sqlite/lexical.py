@@ -171,8 +171,7 @@ class _Search(BoundedSearch):
 
     def _probe(self, word: str) -> None:
         """A word's newest documents in the enterprise, and how many it has."""
-        plan = self._plan
-        known = self._known.frequency(self._enterprise, word, plan.documents)
+        known = self._known(word)
         if known is not None:
             self._frequencies[word] = known
             return
@@ -183,7 +182,7 @@ class _Search(BoundedSearch):
             self._frequencies[word] = len(numbers)
             return
         self._frequencies[word] = estimate = self._estimate(numbers)
-        self._known.note(self._enterprise, word, plan.documents, estimate)
+        self._note(word, estimate)
 
     def _newest_of(self, expression: str) -> list[int]:
         """The enterprise's newest documents that match: all of them when they are fewer than depth."""
@@ -191,13 +190,12 @@ class _Search(BoundedSearch):
 
     def _look_up_filter(self, expression: str) -> tuple[int, list[int] | None]:
         """(how many documents match a filter, all of them if they are few)."""
-        documents = self._plan.documents
-        known = self._known.frequency(self._enterprise, expression, documents)
+        known = self._known(expression)
         if known is not None:
             return known, None
         numbers = self._newest_of(expression)
         if len(numbers) < self._depth:
             return len(numbers), numbers
         estimate = self._estimate(numbers)
-        self._known.note(self._enterprise, expression, documents, estimate)
+        self._note(expression, estimate)
         return estimate, None
