@@ -252,7 +252,7 @@ class _Untold(SqliteVectorIndex):
 
     def nearest(self, *asked: Any, **more: Any) -> tuple[Neighbour, ...]:
         """See the port."""
-        return tuple(replace(it, owner="") for it in super().nearest(*asked, **more))
+        return tuple(it._replace(owner="") for it in super().nearest(*asked, **more))
 
 
 async def _in_turn(services: dict[str, SearchService], asked: Sequence[Query]) -> dict[str, float]:

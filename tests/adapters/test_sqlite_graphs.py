@@ -305,6 +305,64 @@ def test_a_kept_row_that_is_gone_is_let_go(store: Store) -> None:
     )
 
 
+def test_each_reader_finds_what_it_sees_whatever_is_in_memory(store: Store) -> None:
+    made = some(300)
+    store.add(1, made)
+    probe = made[3].tobytes()
+    engine = make_engine(store.path, writer=False)
+    with engine.connect() as earlier:
+        earlier.exec_driver_sql("BEGIN")
+        seen = store.index.nearest(OURS, earlier, MODEL, probe, None, 10)
+        assert seen[0].id == name(4)
+        store.remove(4, 5)
+        store.add(301, [made[3], made[4]])  # as many as before
+        later = store.found(made[3])
+        assert later[0] == 301
+        assert not {4, 5} & set(later)
+        before = store.index.nearest(OURS, earlier, MODEL, probe, None, 300)
+        assert {it.id for it in before} <= {name(n) for n in range(1, 301)}
+        assert store.index.similarities(OURS, earlier, MODEL, probe, ["any"]) is None
+        earlier.exec_driver_sql("COMMIT")
+    engine.dispose()
+    assert store.found(made[3]) == later
+    assert store.recall() == 1
+
+
+def test_no_row_is_read_again_where_all_are_in_memory(store: Store) -> None:
+    whose = [f"prompt {name(n)} 0" for n in range(300)]
+    rows = zip(some(300), whose, strict=True)
+    entries = [
+        VectorEntry(name(n), P, it.tobytes(), owner) for n, (it, owner) in enumerate(rows, 1)
+    ]
+    store.write(lambda tx: store.index.add(OURS, tx, MODEL, entries))
+    probe = entries[3].vector
+    found = store.read(lambda tx: store.index.nearest(OURS, tx, MODEL, probe, None, 10))
+    assert found[0][1:] == (1.0, whose[3])
+
+    class Counted:
+        """A transaction that says which statements were asked."""
+
+        def __init__(self, tx: Any) -> None:
+            self.connection, self._cursor, self.asked = self, tx.connection.cursor(), list[str]()
+
+        def cursor(self) -> Any:
+            return self
+
+        def execute(self, statement: str, values: Any = ()) -> Any:
+            self.asked.append(statement)
+            return self._cursor.execute(statement, values)
+
+    def work(tx: Any) -> list[str]:
+        counted = Counted(tx)
+        assert store.index.nearest(OURS, counted, MODEL, probe, [P], 10) == found
+        near = store.index.similarities(OURS, counted, MODEL, probe, [f"prompt {name(3)}"])
+        assert near == {f"prompt {name(3)}": pytest.approx(1, abs=1e-3)}
+        return counted.asked
+
+    asked = store.read(work)
+    assert len(asked) == 4, "the space twice, what came since, how many there are"
+
+
 def test_what_was_taken_back_is_not_kept(store: Store) -> None:
     one, other = some(2)
     store.add(1, [one])

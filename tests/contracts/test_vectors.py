@@ -150,6 +150,32 @@ def test_whose_a_vector_is_is_told_right_or_not_at_all(store: Store) -> None:
     assert all(told[n] in ("", f"prompt {name(90 + n)} 0") for n in (1, 2))
 
 
+def test_how_near_an_owner_is_is_told_right_or_not_at_all(store: Store) -> None:
+    whose = {1: "prompt one 0", 2: "prompt one 1", 3: "prompt other 0", 4: "note one 0"}
+    vectors = {1: (0, 1, 0), 2: (1, 1, 0), 3: (1, 0, 0), 4: (-1, 0, 0)}
+    entries = [VectorEntry(name(n), P, pack(it), whose[n]) for n, it in vectors.items()]
+    store.run(OURS, lambda tx: store.index.add(OURS, tx, SMALL, entries))
+    store.run(THEIRS, lambda tx: store.index.add(THEIRS, tx, SMALL, entries[:1]))
+    store.nearest(1, 0, 0)
+
+    def told(*owners: str, scope: Scope = OURS) -> Any:
+        probe = pack((1, 0, 0))
+        return store.run(
+            scope, lambda tx: store.index.similarities(scope, tx, SMALL, probe, owners)
+        )
+
+    exact = {"prompt one": math.sqrt(0.5), "prompt other": 1, "note one": -1}
+    assert told(*exact, "prompt nobody") in (None, pytest.approx(exact, abs=CLOSE))
+    store.remove(2, 3)
+    store.nearest(1, 0, 0)
+    assert told(*exact) in (None, pytest.approx({"prompt one": 0, "note one": -1}, abs=CLOSE))
+    store.nearest(1, 0, 0, scope=THEIRS)
+    theirs = told("prompt one", "note one", scope=THEIRS)
+    assert theirs in (None, pytest.approx({"prompt one": 0}, abs=CLOSE))
+    with pytest.raises(Invalid):
+        store.run(OURS, lambda tx: store.index.similarities(OURS, tx, SMALL, b"123", ["note one"]))
+
+
 def test_length_does_not_matter(store: Store) -> None:
     store.add({1: (1e-30, 0, 0), 2: (1e30, 1e30, 0), 3: (1e-40, 0, 70_000)})
     assert store.numbers(3e38, 0, 1e-10) == [1, 2, 3]

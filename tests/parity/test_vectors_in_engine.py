@@ -40,6 +40,9 @@ async def test_whose_a_vector_is_is_looked_up_where_the_engine_does_not_know(wor
         for owner in ("NULL", "''", "'prompt x one'", "x'00ff'", "'prompt'"):
             set_all = f"UPDATE vector_rows SET owner = {owner}"
             await world.side.write(lambda tx, it=set_all: tx.exec_driver_sql(it))
+            await world.side.write(
+                lambda tx: world.side.vectors.purge(SCOPE, tx)
+            )  # as when it starts
             assert await told() != known
             assert await world.near("which lock") == near
         await world.refill()

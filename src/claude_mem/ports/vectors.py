@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 import sys
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from claude_mem.kernel.errors import Invalid
 from claude_mem.kernel.scope import Scope
@@ -36,8 +36,8 @@ class VectorModel:
 class VectorEntry:
     """A vector to keep: `id` is a UUID; `vector` holds little-endian 32-bit floats (`pack`), of any length but zero.
 
-    `owner` says whose it is, in the caller's words: an engine that keeps it tells it with a hit, and saves who asks
-    the looking up.
+    `owner` says whose it is, in the caller's words, the last of which tells the vectors of one owner apart: an engine
+    that keeps it tells it with a hit, and saves who asks the looking up.
     """
 
     id: str
@@ -46,10 +46,9 @@ class VectorEntry:
     owner: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbour:
+class Neighbour(NamedTuple):
     """`similarity` is the cosine: 1 for the same direction, -1 for the opposite. `owner` is the entry's, or empty where
-    the engine does not know it.
+    the engine does not know it. A tuple: a search makes hundreds.
     """
 
     id: str
@@ -88,6 +87,16 @@ class VectorIndex(Protocol):
         Exact where they are few; where they are many, nearly all of them, and with `quick` a few less for an answer
         that a person waits for. `limit` is 1 to MAX_NEIGHBOURS. Raises Invalid, also for a query that is no vector of
         the model.
+        """
+        ...
+
+    def similarities(
+        self, scope: Scope, tx: Tx, model: VectorModel, query: bytes, owners: Collection[str]
+    ) -> Mapping[str, float] | None:
+        """The cosine of the nearest vector of each owner, named without its last word; those without one are left out.
+
+        For who has just asked for the nearest, in the same transaction. None where the engine would have to look it
+        up: then who asks can do that as well. Raises Invalid for a query that is no vector of the model.
         """
         ...
 

@@ -9,7 +9,7 @@ by one, so that no search waits for it or misses anything by it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from claude_mem.adapters.postgres import cells
@@ -127,6 +127,14 @@ class PostgresVectorIndex:
         projects = None if project_ids is None else list(project_ids)
         rows = tx.exec_driver_sql(_NEAREST, (model.name, _array(probe), projects, limit))
         return tuple(Neighbour(row[0], row[1]) for row in rows)
+
+    def similarities(
+        self, scope: Scope, tx: Tx, model: VectorModel, query: bytes, owners: Collection[str]
+    ) -> Mapping[str, float] | None:
+        """See the port: it does not know whose its vectors are."""
+        del scope, tx, owners
+        unit(model, query)
+        return None
 
     def settle(self, scope: Scope, tx: Tx, model: VectorModel) -> bool:
         """See the port."""

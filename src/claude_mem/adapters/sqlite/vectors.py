@@ -4,7 +4,8 @@ Owns `vector_rows` (a row a vector, 16 bits a number) and `vector_spaces` (what 
 of two spaces are never compared). What is nearest is looked for in two places: in a graph (`vector_graphs`) as far as
 it goes, and among the rows after it, which are kept in memory once a search has read them. Whatever is found there is
 then read from its row, in the caller's transaction, and compared exactly: so that what is gone is not found, and a
-graph only has to bring the right ones along.
+graph only has to bring the right ones along. Of a space that is in memory as a whole (`vector_tails`) no row is read:
+the transaction only tells how many there are.
 
 numpy is loaded by the first search and not before.
 """
@@ -13,14 +14,22 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
 from uuid import UUID
 
 import orjson
 
 from claude_mem.adapters.sqlite.vector_graphs import WHOLE, Graph, Graphs
+from claude_mem.adapters.sqlite.vector_tails import (
+    COLUMNS,
+    DIGITS,
+    Comparing,
+    Projects,
+    Tail,
+    told,
+)
 from claude_mem.kernel.errors import Unavailable
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
@@ -42,15 +51,11 @@ CREATE: Final = (
     "project_id TEXT NOT NULL, id BLOB NOT NULL, vector BLOB NOT NULL, owner TEXT, UNIQUE (enterprise_id, id))",
     "CREATE INDEX IF NOT EXISTS ix_vector_rows_project ON vector_rows (space, project_id)",
 )
-KEPT: Final = 40_000  # vectors of a space in memory at most: beyond a graph, or before there is one
+KEPT: Final = 40_000  # vectors of a space in memory at most: beyond a graph, or without one
 
 _NO_PROJECT = ""
-_PARTS = 12  # of a tail: each costs a call, and making them one costs a copy of all
-Projects: TypeAlias = tuple[str, ...] | None
-_Row: TypeAlias = tuple[int, str, bytes]
 _SPARE = 24  # candidates more than wanted: some are gone, and 8 bits confuse the order of the last
 _AT_ONCE = 4_096
-_EQUAL = 1e-6
 _SPACE = (
     "SELECT space, last FROM vector_spaces WHERE enterprise_id = ? AND model = ? AND dimension = ?"
 )
@@ -63,32 +68,16 @@ _ADD = (
 )
 _REMOVE = "DELETE FROM vector_rows WHERE enterprise_id = ? AND id = ?"
 # The sign keeps SQLite from going through all of a space to find the few that are new.
-_AFTER = "SELECT number, project_id, vector FROM vector_rows WHERE number > ? AND +space = ? ORDER BY number"
+_AFTER = f"SELECT {COLUMNS} FROM vector_rows WHERE number > ? AND +space = ? ORDER BY number"  # noqa: S608 - our own words
 _OF_PROJECT = (
-    "SELECT number, project_id, vector FROM vector_rows INDEXED BY ix_vector_rows_project "
+    f"SELECT {COLUMNS} FROM vector_rows INDEXED BY ix_vector_rows_project "  # noqa: S608 - our own words
     "WHERE space = ? AND project_id = ? AND number > ? ORDER BY number"
 )
-_EXACTLY = "SELECT number, id, vector, owner FROM vector_rows WHERE number IN (SELECT value FROM json_each(?))"
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """Rows as they are compared; `codes` are their projects' places in a tail's list."""
-
-    numbers: Any
-    codes: Any
-    matrix: Any
-
-
-@dataclass(frozen=True, slots=True)
-class _Tail:
-    """Rows of a space after `begin`, up to `last`. Never changed: several may compare at once."""
-
-    begin: int
-    last: int
-    size: int = 0
-    parts: tuple[_Part, ...] = ()
-    projects: tuple[str, ...] = ()
+_COUNT = "SELECT count(*) FROM vector_rows WHERE space = ?"
+_NUMBERS = "SELECT number FROM vector_rows WHERE space = ?"
+_EXACTLY = (
+    "SELECT id, vector, owner FROM vector_rows WHERE number IN (SELECT value FROM json_each(?))"
+)
 
 
 class SqliteVectorIndex:
@@ -96,7 +85,7 @@ class SqliteVectorIndex:
 
     def __init__(self, graphs: Graphs | None = None) -> None:
         self._graphs = graphs
-        self._tails: dict[int, _Tail] = {}
+        self._tails: dict[int, Tail] = {}
         self._lock = threading.Lock()
 
     def add(self, scope: Scope, tx: Tx, model: VectorModel, entries: Sequence[VectorEntry]) -> None:
@@ -145,30 +134,57 @@ class SqliteVectorIndex:
         check_limit(limit)
         probe = unit(model, query)
         cursor = tx.connection.cursor()
-        key = (scope.enterprise_id, model.name, model.dimension)
-        found = cursor.execute(_SPACE, key).fetchone()
+        found = _space(cursor, scope, model)
         if found is None:
             return ()
         projects = None if project_ids is None else tuple(dict.fromkeys(project_ids))
-        numpy = _numpy()
-        search = _Search(cursor, numpy.asarray(probe, dtype="<f4"), numpy, quick)
+        search = _Search(cursor, _numpy(), probe, quick)
         graph = self._graph(found[0], WHOLE, model, found[1])
+        if graph is None and (tail := self._whole(search, *found)) is not None:
+            return search.comparing.nearest(tail, projects, limit)
+        return self._by_graphs(search, found, graph, projects, model, limit)
+
+    def similarities(
+        self, scope: Scope, tx: Tx, model: VectorModel, query: bytes, owners: Collection[str]
+    ) -> Mapping[str, float] | None:
+        """See the port: known where the space is in memory as a whole, which the search for the nearest saw to."""
+        probe = unit(model, query)
+        found = _space(tx.connection.cursor(), scope, model)
+        if found is None:
+            return {}
+        with self._lock:
+            tail = self._tails.get(found[0])
+        if tail is None or tail.begin or tail.last != found[1] or not tail.is_told:
+            return None
+        return Comparing(_numpy(), probe).of_owners(tail, owners)
+
+    def _by_graphs(
+        self,
+        search: _Search,
+        space: tuple[int, int],
+        graph: Graph | None,
+        projects: Projects,
+        model: VectorModel,
+        limit: int,
+    ) -> tuple[Neighbour, ...]:
+        """Candidates of graphs and of the rows after them, read again from their rows."""
         most = limit + _SPARE
         while True:
             numbers = set()
             if graph is None or projects is None:
-                numbers |= self._in_tail(search, found[0], graph, projects, most)
+                numbers |= self._in_tail(search, space[0], graph, projects, most)
             if graph is not None and projects is None:
-                numbers.update(graph.nearest(search.probe, most, quick=search.quick))
+                probe = search.comparing.probe
+                numbers.update(graph.nearest(probe, most, quick=search.quick))
             elif graph is not None:
                 for project in projects or ():
-                    numbers |= self._in_project(search, found, graph, project, model, most)
+                    numbers |= self._in_project(search, space, graph, project, model, most)
             best = search.exactly(numbers, limit)
             if len(best) >= limit or len(numbers) < most:
                 return best
             if most > limit + _SPARE:  # many are gone: what is kept of them is let go
                 with self._lock:
-                    self._tails.pop(found[0], None)
+                    self._tails.pop(space[0], None)
             most *= 4
 
     def settle(self, scope: Scope, tx: Tx, model: VectorModel) -> bool:
@@ -178,21 +194,23 @@ class SqliteVectorIndex:
         return False
 
     def purge(self, scope: Scope, tx: Tx) -> None:
-        """See the port. A graph that holds what is gone is deleted, and made anew in the background."""
-        if self._graphs is None:
-            return
+        """See the port. A graph that holds what is gone is deleted, and made anew in the background; what is in memory
+        is read anew.
+        """
         cursor = tx.connection.cursor()
         query = "SELECT space FROM vector_spaces WHERE enterprise_id = ?"
         spaces = [row[0] for row in cursor.execute(query, (scope.enterprise_id,)).fetchall()]
+        with self._lock:
+            for space in spaces:
+                self._tails.pop(space, None)
+        if self._graphs is None:
+            return
         for note in list(self._graphs.notes()):
             if note.space in spaces and note.count != count(
                 cursor, note.space, note.part, note.through
             ):
                 self._graphs.unclean.add(note.space)
                 self._graphs.drop(note.space)
-        with self._lock:
-            for space in spaces:
-                self._tails.pop(space, None)
 
     def _graph(self, space: int, part: str, model: VectorModel, last: int) -> Graph | None:
         return None if self._graphs is None else self._graphs.graph(space, part, model, last)
@@ -219,7 +237,27 @@ class SqliteVectorIndex:
             found = search.among_rows(rows, None, most)
         if graph is None:
             return found
-        return found | set(graph.nearest(search.probe, most, quick=search.quick))
+        return found | set(graph.nearest(search.comparing.probe, most, quick=search.quick))
+
+    def _whole(self, search: _Search, space: int, last: int) -> Tail | None:
+        """All rows of a space as the transaction sees them; None where they are too many to be kept.
+
+        Numbers are never given out twice, so a tail is right where it has as many rows as there are and none of a later
+        state. If not, what is gone is taken out of it.
+        """
+        kept = self._kept(space, 0)
+        tail = search.caught_up(kept, space)
+        if tail is None:
+            return None
+        is_later = tail.last > last
+        if is_later or search.count(space) != tail.size:
+            alive = search.cursor.execute(_NUMBERS, (space,)).fetchall()
+            tail = search.comparing.without(tail, [row[0] for row in alive])
+        is_new = tail is not kept or tail.last != last
+        if is_new and not is_later and search.is_reader():
+            # What a writer sees may be taken back, and its numbers given out again.
+            self._keep(space, replace(tail, last=last))
+        return tail
 
     def _in_tail(
         self,
@@ -229,102 +267,54 @@ class SqliteVectorIndex:
         projects: Projects,
         most: int,
     ) -> set[int]:
+        """Of the rows after a graph, which are kept; of all rows, where there is no graph and they are too many."""
         begin = 0 if graph is None else graph.note.through
+        kept = self._kept(space, begin)
+        tail = search.caught_up(kept, space)
+        if tail is None:  # a graph is long due
+            rows = search.cursor.execute(_AFTER, (begin, space))
+            return search.among_rows(rows, projects, most)
+        if tail is not kept and search.is_reader():
+            self._keep(space, tail)
+        return search.comparing.among(tail, projects, most)
+
+    def _kept(self, space: int, begin: int) -> Tail:
         with self._lock:
             kept = self._tails.get(space)
-        tail = _Tail(begin, begin) if kept is None or kept.begin != begin else kept
-        found: set[int] = set()
-        rows = search.cursor.execute(_AFTER, (tail.last, space))
-        while some := rows.fetchmany(_AT_ONCE):
-            if tail.size + len(some) > KEPT:  # a graph is long due: nothing more is kept
-                found |= search.among_listed(some, projects, most)
-                found |= search.among_rows(rows, projects, most)
-                break
-            tail = search.longer(tail, some)
-        if tail is not kept and search.is_reader():
-            # What a writer sees may be taken back, and its numbers given out again.
-            with self._lock:
-                self._tails[space] = tail
-        return found | search.among(tail, projects, most)
+        return Tail(begin, begin) if kept is None or kept.begin != begin else kept
+
+    def _keep(self, space: int, tail: Tail) -> None:
+        with self._lock:
+            self._tails[space] = tail
 
 
-@dataclass(frozen=True, slots=True)
 class _Search:
     """One question."""
 
-    cursor: Any
-    probe: Any
-    numpy: Any
-    quick: bool
+    def __init__(self, cursor: Any, numpy: Any, probe: Sequence[float], quick: bool) -> None:
+        self.cursor = cursor
+        self.quick = quick
+        self.comparing = Comparing(numpy, probe)
 
-    def matrix(self, vectors: Sequence[bytes]) -> Any:
-        """Vectors of 16 bits a number as rows of 32."""
-        flat = self.numpy.frombuffer(b"".join(vectors), dtype="<f2")
-        return flat.reshape(len(vectors), -1).astype("<f4")
+    def caught_up(self, tail: Tail, space: int) -> Tail | None:
+        """A tail with the rows that came after it; None where that would be more than may be kept."""
+        rows = self.cursor.execute(_AFTER, (tail.last, space))
+        while some := rows.fetchmany(_AT_ONCE):
+            if tail.size + len(some) > KEPT:
+                return None
+            tail = self.comparing.longer(tail, some)
+        return tail
 
-    def cosines(self, matrix: Any) -> Any:
-        """Of each row. Not `@`: for that numpy has all processors turn, 300 times slower on a busy machine."""
-        return self.numpy.vecdot(matrix, self.probe)
-
-    def longer(self, tail: _Tail, rows: Sequence[_Row]) -> _Tail:
-        """A tail with more rows; small parts become one when there are many."""
-        places = {name: at for at, name in enumerate(tail.projects)}
-        codes = [places.setdefault(row[1], len(places)) for row in rows]
-        numpy = self.numpy
-        added = _Part(
-            numpy.asarray([row[0] for row in rows]),
-            numpy.asarray(codes),
-            self.matrix([row[2] for row in rows]),
-        )
-        parts = (*tail.parts, added)
-        if len(parts) > _PARTS:
-            parts = (
-                _Part(
-                    numpy.concatenate([part.numbers for part in parts]),
-                    numpy.concatenate([part.codes for part in parts]),
-                    numpy.concatenate([part.matrix for part in parts]),
-                ),
-            )
-        return _Tail(tail.begin, rows[-1][0], tail.size + len(rows), parts, tuple(places))
-
-    def among(self, tail: _Tail, projects: Projects, most: int) -> set[int]:
-        """The nearest `most` of a tail or more, and all that are as near as the last of them."""
-        if not tail.parts:
-            return set()
-        numpy = self.numpy
-        wanted = [at for at, name in enumerate(tail.projects) if projects and name in projects]
-        numbers, scores = [], []
-        for part in tail.parts:
-            if projects is None:
-                numbers.append(part.numbers)
-                scores.append(self.cosines(part.matrix))
-                continue
-            places = numpy.flatnonzero(numpy.isin(part.codes, wanted))
-            numbers.append(part.numbers[places])
-            scores.append(self.cosines(part.matrix[places]))
-        return self._best(numpy.concatenate(numbers), numpy.concatenate(scores), most)
-
-    def among_listed(self, rows: Sequence[_Row], projects: Projects, most: int) -> set[int]:
-        """The same of rows that are compared for this question only."""
-        if projects is not None:
-            rows = [row for row in rows if row[1] in projects]
-        if not rows:
-            return set()
-        numbers = self.numpy.asarray([row[0] for row in rows])
-        return self._best(numbers, self.cosines(self.matrix([row[2] for row in rows])), most)
+    def count(self, space: int) -> int:
+        """How many rows a space has."""
+        return int(self.cursor.execute(_COUNT, (space,)).fetchone()[0])
 
     def among_rows(self, rows: Any, projects: Projects, most: int) -> set[int]:
-        """The same of rows that are still to be read."""
+        """The numbers of the nearest of rows that are still to be read."""
         found: set[int] = set()
         while some := rows.fetchmany(_AT_ONCE):
-            found |= self.among_listed(some, projects, most)
+            found |= self.comparing.among_rows(some, projects, most)
         return found
-
-    def _best(self, numbers: Any, scores: Any, most: int) -> set[int]:
-        if len(scores) > most:
-            least = self.numpy.partition(scores, -most)[-most] - _EQUAL
-            numbers = numbers[scores >= least]
-        return set(numbers.tolist())
 
     def exactly(self, numbers: set[int], limit: int) -> tuple[Neighbour, ...]:
         """What is there of some rows, compared exactly: the nearest first, of equals by id."""
@@ -333,24 +323,26 @@ class _Search:
         rows = self.cursor.execute(_EXACTLY, (orjson.dumps(list(numbers)).decode(),)).fetchall()
         if not rows:
             return ()
-        matrix = self.matrix([row[2] for row in rows])
-        lengths = self.numpy.linalg.norm(matrix, axis=1)
-        scores = (self.cosines(matrix) / lengths).tolist()
-        best = sorted(
-            (-round(score, 6), row[1], row[3] if isinstance(row[3], str) else "")
-            for score, row in zip(scores, rows, strict=True)
+        matrix = self.comparing.matrix([row[1] for row in rows])
+        scores = self.comparing.cosines(matrix).tolist()
+        return told(
+            [
+                (-round(score, DIGITS), row[0], row[2] if isinstance(row[2], str) else "")
+                for score, row in zip(scores, rows, strict=True)
+            ],
+            limit,
         )
-        return tuple(Neighbour(_text(key), -score, owner) for score, key, owner in best[:limit])
 
     def is_reader(self) -> bool:
         """Whether the connection can only read, so that what it sees is committed."""
         return bool(self.cursor.execute("PRAGMA query_only").fetchone()[0])
 
 
-def _text(key: bytes) -> str:
-    """A UUID as text: four times as fast as the class, which counts where hundreds are read for one question."""
-    digits = key.hex()
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+def _space(cursor: Any, scope: Scope, model: VectorModel) -> tuple[int, int] | None:
+    """(number of a model's space, the last number that was given out in it); None where it has none."""
+    key = (scope.enterprise_id, model.name, model.dimension)
+    found: tuple[int, int] | None = cursor.execute(_SPACE, key).fetchone()
+    return found
 
 
 def count(cursor: Any, space: int, part: str, through: int) -> int:

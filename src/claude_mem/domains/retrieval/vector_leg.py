@@ -64,10 +64,17 @@ class VectorLeg:
     def similarities(
         self, scope: Scope, tx: Tx, vector: bytes, refs: Iterable[EntityRef]
     ) -> dict[EntityRef, float]:
-        """The cosine of each entity's nearest piece, exactly; those without a vector are left out."""
+        """The cosine of each entity's nearest piece, exactly; those without a vector are left out.
+
+        The nearest are asked for first, in the same transaction.
+        """
         model = self._model()
+        wanted = {vector_repository.owner_name(ref): ref for ref in refs}
+        told = self._vectors.similarities(scope, tx, model, vector, wanted)
+        if told is not None:
+            return {wanted[name]: similarity for name, similarity in told.items()}
         probe = unit(model, vector)
-        rows = vector_repository.vectors_of(scope, tx, model, refs)
+        rows = vector_repository.vectors_of(scope, tx, model, wanted.values())
         if not rows:
             return {}
         numpy = _numpy()
@@ -95,10 +102,12 @@ class VectorLeg:
         unknown = [it.id for it, owner in zip(found, told, strict=True) if owner is None]
         looked_up = vector_repository.owners(scope, tx, unknown) if unknown else {}
         best: dict[EntityRef, Near] = {}
-        for it, known in zip(found, told, strict=True):
-            owner = known or looked_up.get(it.id)
-            if owner is not None and owner[0] not in best:
-                best[owner[0]] = Near(owner[0], it.similarity, owner[1])
+        for (key, similarity, _), known in zip(found, told, strict=True):
+            owner = known or looked_up.get(key)
+            if owner is not None:
+                ref, piece = owner
+                if ref not in best:
+                    best[ref] = Near(ref, similarity, piece)
         return list(best.values())
 
 

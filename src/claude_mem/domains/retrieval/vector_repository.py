@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
@@ -62,6 +63,7 @@ class Stored(NamedTuple):
         return _owner(self.ref.kind, self.ref.id, self.chunk_index)
 
 
+_OWNERS_KEPT = 8_192  # the same come near again and again
 _OWNER: Final = re.compile(r"(\w{1,40}) ([0-9a-f-]{36}) ([0-9]{1,6})")
 
 
@@ -69,6 +71,12 @@ def _owner(kind: str, entity_id: str, piece: int) -> str:
     return f"{kind} {entity_id} {piece}"
 
 
+def owner_name(ref: EntityRef) -> str:
+    """What the engine calls whose a vector is, whichever piece it is of."""
+    return f"{ref.kind} {ref.id}"
+
+
+@lru_cache(maxsize=_OWNERS_KEPT)
 def owner_of(told: str) -> tuple[EntityRef, int] | None:
     """Whose a vector is and which piece of it, as the engine was told; None for what says nothing of the kind."""
     found = _OWNER.fullmatch(told)
