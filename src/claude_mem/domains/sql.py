@@ -361,7 +361,9 @@ class Lookup:
         sent: list[Any] = []
         for name in self._names:
             sent += listed if name == _LISTED else (others[name],)
-        return list(tx.exec_driver_sql(text, tuple(sent)).all())
+        # By the driver's own cursor: what SQLAlchemy puts around rows and statements costs half as much again.
+        found: list[Any] = tx.connection.cursor().execute(text, tuple(sent)).fetchall()
+        return found
 
 
 _HOLD = sa.text(

@@ -224,8 +224,9 @@ class BoundedSearch(ABC):
         for number in weights.keys() & self._denied:
             del weights[number]
         places = self._places(rare, weights, limit)
-        ranked = sorted(weights, key=lambda n: (-weights[n], places.get(n, len(places)), -n))
-        self._found.update(dict.fromkeys(ranked[:limit]))
+        last = len(places)
+        ranked = sorted([(-weight, places.get(n, last), -n) for n, weight in weights.items()])
+        self._found.update(dict.fromkeys([-number for *_, number in ranked[:limit]]))
         return len(weights)
 
     def _add_common(self, common: list[str]) -> None:

@@ -64,8 +64,11 @@ def test_many_fields_are_counted_as_each_by_itself(
     filler = [f"{letter}{n}q" for letter in "abcdefghijklmnopqrstuvwxyz_7é" for n in range(8)]
     packed = [pack(" ".join([*words * 30, *filler] if long else words)) for words, long in fields]
     needles = [Needle(word) for word in wanted]
-    expected = [[needle.count(field) for needle in needles] for field in packed]
-    assert Needles(needles).table(packed) == expected
+    counts = [
+        [(row, needle.count(field)) for row, field in enumerate(packed)] for needle in needles
+    ]
+    expected = [[(row, count) for row, count in each if count] for each in counts]
+    assert [sorted(each) for each in Needles(needles).hits(packed)] == expected
 
 
 def test_counts_beyond_a_letter() -> None:

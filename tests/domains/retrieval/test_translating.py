@@ -6,7 +6,7 @@ import pytest
 
 from claude_mem.domains.retrieval import analysis
 from claude_mem.domains.retrieval.glossary import Phrase, Translation, phrases
-from claude_mem.domains.retrieval.ranking import PLAIN, CorpusStatistics, Field, Scorer
+from claude_mem.domains.retrieval.ranking import PLAIN, CorpusStatistics, Field, Scorer, Texts
 from claude_mem.domains.retrieval.terms import EMPTY, pack
 from claude_mem.domains.retrieval.translating import (
     FROM_ENGLISH,
@@ -28,6 +28,11 @@ def document(text: str) -> tuple[Field, Field]:
     return Field(EMPTY, 0), Field(pack(made.stored), made.length)
 
 
+def written(text: str) -> Texts:
+    title, body = document(text)
+    return Texts(*title, *body)
+
+
 def found(frequencies: dict[str, int], *numbers: int, estimate: bool = False) -> Candidates:
     return Candidates(numbers, frequencies, len(numbers), estimate)
 
@@ -39,7 +44,7 @@ def made(question: str, own: dict[str, int], translated: dict[str, int]) -> Tran
 
 
 def relevances(judge: TranslatingScorer, *texts: str) -> list[float]:
-    return judge.judged(judge.read([document(text) for text in texts])).relevances
+    return judge.judged(judge.read([written(text) for text in texts])).relevances
 
 
 def test_the_asked_words_count_more_than_their_translation() -> None:
@@ -107,7 +112,7 @@ def test_a_translation_that_was_asked_too_counts_as_a_word() -> None:
         STATISTICS, found(own), [found({"timeout": 5, "time": 0})], phrases("timeout 超时"), PLAIN
     )
     plain = Scorer(STATISTICS, own)
-    (score,) = it.judged(it.read([document("timeout aa")])).relevances
+    (score,) = it.judged(it.read([written("timeout aa")])).relevances
     assert score == pytest.approx(plain.relevance(*document("timeout aa")))
 
 
@@ -120,10 +125,10 @@ def test_where_nothing_has_a_translation_the_words_alone_are_scored() -> None:
 
 def test_the_less_is_said_as_it_was_asked_the_more_translations_are_needed() -> None:
     judge = made("超时 部署", {"超时": 5, "部署": 5}, {"timeout": 5, "deploy": 5})
-    assert judge.judged(judge.read([document("timeout deploy")])).need == 1.0
-    assert judge.judged(judge.read([document("超时 timeout")])).need == pytest.approx(0.5)
-    assert judge.judged(judge.read([document("超时 部署")])).need == pytest.approx(0.0)
-    heard = judge.judged(judge.read([document("timeout aa"), document("aa")])).heard
+    assert judge.judged(judge.read([written("timeout deploy")])).need == 1.0
+    assert judge.judged(judge.read([written("超时 timeout")])).need == pytest.approx(0.5)
+    assert judge.judged(judge.read([written("超时 部署")])).need == pytest.approx(0.0)
+    heard = judge.judged(judge.read([written("timeout aa"), written("aa")])).heard
     assert [[phrase for phrase, _ in it] for it in heard] == [["超时"], []]
 
 

@@ -12,7 +12,6 @@ from typing import Final
 from claude_mem.domains.memory import service as memory
 from claude_mem.domains.memory.model import EntityRef
 from claude_mem.domains.retrieval import labels
-from claude_mem.domains.retrieval.model import StoredDocument
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
 from claude_mem.ports.lexical import LexicalIndex, LexicalPlan
@@ -36,12 +35,12 @@ def look(
     lexical: LexicalIndex,
     plan: LexicalPlan,
     files: Sequence[str],
-    documents: Sequence[StoredDocument],
+    candidates: Sequence[EntityRef],
 ) -> Beside:
     """Of the candidates of one search, whose plan it is; `files` as the question has them."""
-    if not documents:
+    if not candidates:
         return Beside()
-    uses = memory.uses(scope, tx, [document.ref for document in documents])
+    uses = memory.uses(scope, tx, candidates)
     named = labels.of_files(files)
     if not named:
         return Beside(uses=uses)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from claude_mem.domains.retrieval import traits
 from claude_mem.domains.retrieval.repeats import WINDOW
@@ -161,12 +161,12 @@ def fuse(
         return []
     trust = _bounded(asked.trust)
     order = _in_sessions(candidates)
-    words = _leg([candidate.lexical for candidate in candidates], order, candidates)
-    meaning = _leg(_known([candidate.meaning for candidate in candidates]), order, candidates)
-    judge = _Judge(asked, trust, words, meaning)
-    found = [(candidate, judge.parts(it, candidate)) for it, candidate in enumerate(candidates)]
+    words = _leg([candidate.lexical for candidate in candidates], order)
+    meaning = _leg(_known([candidate.meaning for candidate in candidates]), order)
+    found = _parts(candidates, asked, trust, words, meaning)
     strength = _bounded(max(words.best, trust * meaning.best)) or _spelled(candidates)
-    return _best(found, strength / _most(candidates, asked, trust), limit, repeats)
+    most = _most(candidates, asked, trust)
+    return _best(list(zip(candidates, found, strict=True)), strength / most, limit, repeats)
 
 
 def fuse_by_rank(
@@ -202,47 +202,52 @@ def sessions(hits: Sequence[Fused], session_of: Mapping[int, str | None]) -> lis
 # -- parts ------------------------------------------------------------------------------------------
 
 
-class _Judge:
-    """What speaks for a candidate of one question, in the order of PARTS."""
+def _parts(
+    candidates: Sequence[Candidate], asked: Asked, trust: float, words: _Leg, meaning: _Leg
+) -> list[tuple[float, ...]]:
+    """What speaks for each, in the order of PARTS: its own evidence; by how much that around it in its session is
+    better; what the question asks for beside its words; what is known of it whatever is asked.
 
-    __slots__ = ("_meaning", "_now", "_rules", "_speech", "_timed", "_trust", "_words")
-
-    def __init__(self, asked: Asked, trust: float, words: _Leg, meaning: _Leg) -> None:
-        self._trust, self._words, self._meaning, self._now = trust, words, meaning, asked.now
-        self._speech = _of_speech(asked)
-        self._timed = W_TIMED if asked.is_when else 0.0
-        self._rules = _rule_weights(asked)
-
-    def parts(self, number: int, candidate: Candidate) -> tuple[float, ...]:
-        """Its own evidence; by how much that around it in its session is better; what the question asks for beside its
-        words; what is known of it whatever is asked.
-        """
-        own_words, own_meaning = self._words.own[number], self._meaning.own[number]
-        beside = W_SESSION_LEXICAL * (self._words.around[number] - own_words)
-        beside += W_SESSION_MEANING * self._trust * (self._meaning.around[number] - own_meaning)
-        date = W_DATE if candidate.is_in_time else 0.0
-        date = W_DAY if candidate.is_on_day else date
+    One loop over tuples taken apart, and nothing called for what a candidate has not: a search weighs hundreds.
+    """
+    now, speech, rules = asked.now, _of_speech(asked), _rule_weights(asked)
+    when = W_TIMED if asked.is_when else 0.0
+    found: list[tuple[float, ...]] = []
+    legs = zip(words.own, words.around, meaning.own, meaning.around, strict=True)
+    for candidate, (own_words, near_words, own_meaning, near_meaning) in zip(
+        candidates, legs, strict=True
+    ):
+        # fmt: off
+        (_, _, _, characters, _, _, moment, marks, voice,
+         is_named, is_in_time, is_on_day, has_file, has_tool, importance, flag, uses) = candidate
+        # fmt: on
+        beside = W_SESSION_LEXICAL * (near_words - own_words)
+        beside += W_SESSION_MEANING * trust * (near_meaning - own_meaning)
+        date = W_DAY if is_on_day else W_DATE if is_in_time else 0.0
         rule = 0.0
-        if candidate.traits:
-            date += self._timed if candidate.traits & traits.TIMED else 0.0
+        if marks:
+            date += when if marks & traits.TIMED else 0.0
             # A rule counts by how close it is to what is asked.
-            closeness = own_meaning if self._trust else own_words
-            rule = _of_rules(candidate.traits, self._rules) * closeness
-        characters = W_CHARACTERS * _bounded(candidate.characters) if candidate.characters else 0.0
-        return (
-            W_LEXICAL * own_words + characters,
-            W_MEANING * self._trust * own_meaning,
-            beside,
-            self._speech * _bounded(candidate.voice) if candidate.voice else 0.0,
-            W_SPEAKER if candidate.is_named else 0.0,
-            date,
-            rule,
-            W_FILE if candidate.has_file else 0.0,
-            W_TOOL if candidate.has_tool else 0.0,
-            W_IMPORTANCE * _bounded(candidate.importance) + W_FLAG * candidate.is_flagged,
-            W_RECENCY * math.exp2(-max(self._now - candidate.occurred_at, 0) / RECENT_MS),
-            W_USE * _of_uses(candidate.uses) if candidate.uses else 0.0,
+            rule = _of_rules(marks, rules) * (own_meaning if trust else own_words)
+        spelled = W_CHARACTERS * _bounded(characters) if characters else 0.0
+        found.append(
+            (
+                W_LEXICAL * own_words + spelled,
+                W_MEANING * trust * own_meaning,
+                beside,
+                speech * (voice if 0.0 <= voice <= 1.0 else _bounded(voice)),
+                W_SPEAKER if is_named else 0.0,
+                date,
+                rule,
+                W_FILE if has_file else 0.0,
+                W_TOOL if has_tool else 0.0,
+                W_IMPORTANCE * (importance if 0.0 <= importance <= 1.0 else _bounded(importance))
+                + W_FLAG * flag,
+                W_RECENCY * (math.exp2((moment - now) / RECENT_MS) if moment < now else 1.0),
+                W_USE * _of_uses(uses) if uses else 0.0,
+            )
         )
+    return found
 
 
 def _of_speech(asked: Asked) -> float:
@@ -271,65 +276,76 @@ def _of_uses(uses: int) -> float:
 def _most(candidates: Sequence[Candidate], asked: Asked, trust: float) -> float:
     """The greatest sum of parts that a candidate of this question can have."""
     most = W_LEXICAL + W_IMPORTANCE + W_FLAG + W_RECENCY + W_USE + _of_speech(asked)
+    # By columns: asking every candidate costs as much as weighing it.
+    columns: Any = zip(*candidates, strict=True)
+    _, _, meant, spelled, _, _, _, traits_of, _, named, timed, of_day, of_file, of_tool, *_ = (
+        columns
+    )
     marks = 0
-    meant = spelled = named = timed = of_day = of_file = of_tool = False
-    for candidate in candidates:  # one walk: a search has hundreds
-        marks |= candidate.traits
-        meant = meant or candidate.meaning is not None
-        spelled = spelled or candidate.characters > 0
-        named = named or candidate.is_named
-        timed = timed or candidate.is_in_time
-        of_day = of_day or candidate.is_on_day
-        of_file = of_file or candidate.has_file
-        of_tool = of_tool or candidate.has_tool
+    for each in set(traits_of):
+        marks |= each
     most += _of_rules(marks, _rule_weights(asked))
     most += W_TIMED if asked.is_when and marks & traits.TIMED else 0.0
-    most += W_MEANING * trust if meant else 0.0
-    most += W_CHARACTERS if spelled else 0.0
-    most += W_SPEAKER if named else 0.0
-    most += W_DAY if of_day else (W_DATE if timed else 0.0)
-    most += W_FILE if of_file else 0.0
-    return most + (W_TOOL if of_tool else 0.0)
+    most += W_MEANING * trust if any(it is not None for it in meant) else 0.0
+    most += W_CHARACTERS if max(spelled) > 0 else 0.0
+    most += W_SPEAKER if any(named) else 0.0
+    most += W_DAY if any(of_day) else (W_DATE if any(timed) else 0.0)
+    most += W_FILE if any(of_file) else 0.0
+    return most + (W_TOOL if any(of_tool) else 0.0)
 
 
 # -- legs -------------------------------------------------------------------------------------------
 
 
-def _leg(
-    scores: Sequence[float], order: Sequence[Sequence[int]], candidates: Sequence[Candidate]
-) -> _Leg:
+def _leg(scores: Sequence[float], order: Sequence[_Session]) -> _Leg:
     best = max(scores)
     own = [max(score, 0.0) / best for score in scores] if best > 0 else [0.0] * len(scores)
     around = list(own)
-    for numbers in order:
-        _spread(around, numbers, candidates)
-        _spread(around, numbers[::-1], candidates)
+    for session in order:
+        _spread(around, session.numbers, session.fading)
+        _spread(around, session.numbers[::-1], session.fading[::-1])
     return _Leg(own, around, best)
 
 
-def _spread(around: list[float], numbers: Sequence[int], candidates: Sequence[Candidate]) -> None:
+def _spread(around: list[float], numbers: Sequence[int], fading: Sequence[float]) -> None:
     """Carry the best so far along a session, fading with every turn."""
-    for before, number in pairwise(numbers):
-        here, there = candidates[number].place, candidates[before].place
-        # Without places the candidates count as they follow each other in time.
-        distance = 1 if here is None or there is None else abs(here - there)
-        carried = around[before] * (_FADED[distance] if distance < len(_FADED) else 0.0)
-        if carried > around[number]:
+    carried = around[numbers[0]]
+    for number, share in zip(numbers[1:], fading, strict=True):
+        carried *= share
+        here = around[number]
+        if carried > here:
             around[number] = carried
+        else:
+            carried = here
 
 
-def _in_sessions(candidates: Sequence[Candidate]) -> list[list[int]]:
-    """The numbers of the candidates of each session that has several, in their order there."""
-    by_session: dict[str, list[int]] = {}
+class _Session(NamedTuple):
+    """The numbers of its candidates in their order, and what is left of one's score at the next."""
+
+    numbers: list[int]
+    fading: list[float]
+
+
+def _in_sessions(candidates: Sequence[Candidate]) -> list[_Session]:
+    """Those sessions that have several candidates."""
+    by_session: dict[str, list[tuple[int, int, int, int]]] = {}
     for number, candidate in enumerate(candidates):
-        if candidate.session is not None:
-            by_session.setdefault(candidate.session, []).append(number)
+        if (session := candidate.session) is not None:
+            where = candidate.occurred_at, candidate.place or 0, candidate.key, number
+            by_session.setdefault(session, []).append(where)
+    found = []
+    for places in by_session.values():
+        if len(places) > 1:
+            places.sort()
+            fading = [_fading(one[1], next_one[1]) for one, next_one in pairwise(places)]
+            found.append(_Session([place[3] for place in places], fading))
+    return found
 
-    def place(number: int) -> tuple[int, int, int]:
-        candidate = candidates[number]
-        return candidate.occurred_at, candidate.place or 0, candidate.key
 
-    return [sorted(numbers, key=place) for numbers in by_session.values() if len(numbers) > 1]
+def _fading(here: int, there: int) -> float:
+    """From one place in a session to another; without places (0) they count as they follow each other in time."""
+    distance = abs(here - there) if here and there else 1
+    return _FADED[distance] if distance < len(_FADED) else 0.0
 
 
 def _known(meanings: Sequence[float | None]) -> list[float]:

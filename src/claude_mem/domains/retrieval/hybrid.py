@@ -204,7 +204,7 @@ class Hybrid:
         limit: int,
     ) -> Found:
         """The best `limit` of what either leg has; `lexical` are the candidates of the words, filtered already."""
-        read = scorer.read([fields_of(document) for document in lexical])
+        read = scorer.read(lexical)
         meaning = meant.get()  # no sooner: it may still be being made
         if meaning.is_translated and not isinstance(scorer, TranslatingScorer):
             meaning = NO_MEANING  # nothing is remembered in the language that it is translated to
@@ -223,10 +223,10 @@ class Hybrid:
             meanings |= self._leg.similarities(scope, tx, meaning.vector, missing)
         documents += others
         files = question.asked.files
-        known_of = beside.look(scope, tx, self._lexical, plan, files, documents)
-        read += scorer.read([fields_of(document) for document in others])
-        judged = scorer.judged(read)
         refs += [document.ref for document in others]
+        known_of = beside.look(scope, tx, self._lexical, plan, files, refs)
+        read += scorer.read(others)
+        judged = scorer.judged(read)
         candidates = _candidates(documents, refs, judged, meanings, question, known_of)
         trust = meaning.trust * (judged.need if meaning.is_translated else 1.0) if near else 0.0
         by_number = {document.number: document for document in documents}

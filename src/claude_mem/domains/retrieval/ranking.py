@@ -20,7 +20,7 @@ negative.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -55,10 +55,43 @@ class Judged(NamedTuple):
     need: float = 0.0
 
 
-class Judge(Protocol):
-    """Who judges documents, given by title and body: `read` is the costly part, which may be done in pieces."""
+class Written(Protocol):
+    """A document as it is read: the packed terms of its title and its body (see `terms`), and their tokens."""
 
-    def read(self, documents: Sequence[tuple[Field, Field]]) -> list[Any]:
+    @property
+    def title(self) -> bytes:
+        """Its terms."""
+        ...
+
+    @property
+    def title_length(self) -> int:
+        """Its number of tokens."""
+        ...
+
+    @property
+    def body(self) -> bytes:
+        """Its terms."""
+        ...
+
+    @property
+    def body_length(self) -> int:
+        """Its number of tokens."""
+        ...
+
+
+class Texts(NamedTuple):
+    """A `Written` of nothing else."""
+
+    title: bytes
+    title_length: int
+    body: bytes
+    body_length: int
+
+
+class Judge(Protocol):
+    """Who judges documents: `read` is the costly part, which may be done in pieces."""
+
+    def read(self, documents: Sequence[Written]) -> list[Any]:
         """What `judged` takes of each of some documents."""
         ...
 
@@ -126,9 +159,11 @@ class Scorer:
         self._words = list(weights.items())
         self._quick = Needles([Needle(word) for word in weights])
         self._weights = list(weights.values())
-        self._lengths = lengths
-        self._title_rate = lengths.title / max(statistics.average_title, 1.0)
-        self._body_rate = lengths.body / max(statistics.average_body, lengths.floor, 1.0)
+        average = max(statistics.average_title, 1.0)
+        self._in_title = _Units(TITLE_WEIGHT, lengths.title, average, 0.0)
+        least = max(lengths.floor, 1.0)
+        average = max(statistics.average_body, least)
+        self._in_body = _Units(1.0, lengths.body, average, least)
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -150,18 +185,14 @@ class Scorer:
         """The weight of a word that no document has."""
         return inverse_document_frequency(self._documents, 0)
 
-    def read(self, documents: Sequence[tuple[Field, Field]]) -> list[float]:
+    def read(self, documents: Sequence[Written]) -> list[float]:
         """See `Judge`."""
-        weights, most = self._weights, self._most
-        relevances: list[float] = []
-        for title_unit, body_unit, titles, bodies in self._counted(documents):
-            total = 0.0
-            for in_title, in_body, weight in zip(titles, bodies, weights, strict=True):
-                if in_body or in_title:
-                    frequency = in_body * body_unit + in_title * title_unit
-                    total += weight * frequency / (K1 + frequency)
-            relevances.append(total / most)
-        return relevances
+        totals = [0.0] * len(documents)
+        for weight, found in zip(self._weights, self._frequencies(documents), strict=True):
+            for number, frequency in found.items():
+                totals[number] += weight * frequency / (K1 + frequency)
+        most = self._most
+        return [total / most for total in totals]
 
     def judged(self, read: Sequence[float]) -> Judged:
         """See `Judge`."""
@@ -169,36 +200,34 @@ class Scorer:
 
     def relevance(self, title: Field, body: Field) -> float:
         """The score of one document alone, 0..1."""
-        return self.read([(title, body)])[0]
+        return self.read([Texts(*title, *body)])[0]
 
-    def values(self, documents: Sequence[tuple[Field, Field]]) -> list[list[float]]:
+    def values(self, documents: Sequence[Written]) -> list[list[float]]:
         """What each word gives each document, in their order, not scaled."""
-        found = []
-        for title_unit, body_unit, titles, bodies in self._counted(documents):
-            frequencies = [
-                in_body * body_unit + in_title * title_unit
-                for in_title, in_body in zip(titles, bodies, strict=True)
-            ]
-            found.append(
-                [
-                    weight * frequency / (K1 + frequency)
-                    for weight, frequency in zip(self._weights, frequencies, strict=True)
-                ]
-            )
-        return found
+        values = [[0.0] * len(self._weights) for _ in documents]
+        for at, found in enumerate(self._frequencies(documents)):
+            weight = self._weights[at]
+            for number, frequency in found.items():
+                values[number][at] = weight * frequency / (K1 + frequency)
+        return values
 
-    def _counted(
-        self, documents: Sequence[tuple[Field, Field]]
-    ) -> Iterator[tuple[float, float, list[int], list[int]]]:
-        """By document: what a word counts for in its title and in its body, and how often each stands in either."""
-        titles = self._quick.table([title.terms for title, _ in documents])
-        bodies = self._quick.table([body.terms for _, body in documents])
-        for (title, body), in_title, in_body in zip(documents, titles, bodies, strict=True):
-            yield (*self._units(title, body), in_title, in_body)
+    def _frequencies(self, documents: Sequence[Written]) -> list[dict[int, float]]:
+        """By word: the documents that have it, by their places, with its weighted frequency there."""
+        in_title = [self._in_title[it.title_length] for it in documents]
+        in_body = [self._in_body[it.body_length] for it in documents]
+        titles = self._quick.hits([it.title for it in documents])
+        bodies = self._quick.hits([it.body for it in documents])
+        by_word: list[dict[int, float]] = []
+        for of_titles, of_bodies in zip(titles, bodies, strict=True):
+            found = {number: count * in_body[number] for number, count in of_bodies}
+            for number, count in of_titles:
+                found[number] = found.get(number, 0.0) + count * in_title[number]
+            by_word.append(found)
+        return by_word
 
     def explain(self, title: Field, body: Field) -> Score:
         """The score with its reasons: the form for the few that are shown."""
-        title_unit, body_unit = self._units(title, body)
+        title_unit, body_unit = self._in_title[title.length], self._in_body[body.length]
         parts: list[tuple[str, float]] = []
         in_title: list[str] = []
         in_body: list[str] = []
@@ -218,11 +247,16 @@ class Scorer:
             in_body=tuple(in_body),
         )
 
-    def _units(self, title: Field, body: Field) -> tuple[float, float]:
-        """What one occurrence counts for in each field: v_s / ((1 - b_s) + b_s * length_s / avg_s)."""
-        lengths = self._lengths
-        body_length = max(body.length, lengths.floor, 1.0)
-        return (
-            TITLE_WEIGHT / (1 - lengths.title + self._title_rate * title.length),
-            1 / (1 - lengths.body + self._body_rate * body_length),
-        )
+
+class _Units(dict[int, float]):
+    """What one occurrence counts for in a field of so many tokens: v_s / ((1 - b_s) + b_s * length / average)."""
+
+    def __init__(self, weight: float, share: float, average: float, floor: float) -> None:
+        super().__init__()
+        self._weight, self._share, self._floor = weight, share, floor
+        self._rate = share / average
+
+    def __missing__(self, length: int) -> float:
+        reach = 1 - self._share + self._rate * max(length, self._floor)
+        found = self[length] = self._weight / reach
+        return found

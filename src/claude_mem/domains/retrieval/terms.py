@@ -160,21 +160,27 @@ class Needles:
         self._needles = needles
         self._places = [(it.place if it.is_whole else None) for it in needles]
 
-    def table(self, fields: Sequence[bytes]) -> list[list[int]]:
-        """`counts` of each field. Those that are scanned whole are scanned as one: most words are in few of them."""
-        found = [[0] * len(self._places) for _ in fields]
+    def hits(self, fields: Sequence[bytes]) -> list[list[tuple[int, int]]]:
+        """By word: which fields have it, and how often; most words are in few of them.
+
+        Fields that are scanned whole are scanned as one.
+        """
+        found: list[list[tuple[int, int]]] = [[] for _ in self._places]
         rows = [row for row, packed in enumerate(fields) if packed[0] == _NEWLINE]
-        for row, packed in enumerate(fields):
-            if packed[0] != _NEWLINE:
-                found[row] = self.counts(packed)
+        if len(rows) < len(fields):
+            for row, packed in enumerate(fields):
+                if packed[0] != _NEWLINE:
+                    for number, count in enumerate(self.counts(packed)):
+                        if count:
+                            found[number].append((row, count))
         joined = b"".join([fields[row] for row in rows])
         # No word is found across two fields: each begins with a "\n" of its own.
         starts = list(accumulate([len(fields[row]) for row in rows], initial=0))
         for number, place in enumerate(self._places):
+            those = found[number]
             if place is None:
-                count = self._needles[number].count
-                for row in rows:
-                    found[row][number] = count(fields[row])
+                needle = self._needles[number]
+                those += [(row, count) for row in rows if (count := needle.count(fields[row]))]
                 continue
             letters, length, _ = place
             at = joined.find(letters)
@@ -186,7 +192,7 @@ class Needles:
                     continue
                 which = bisect_right(starts, at)
                 is_short = joined[end + 1] == _NEWLINE
-                found[rows[which - 1]][number] = first - _A if is_short else _read(joined, end)
+                those.append((rows[which - 1], first - _A if is_short else _read(joined, end)))
                 at = joined.find(letters, starts[which])
         return found
 

@@ -30,6 +30,8 @@ from claude_mem.domains.retrieval.ranking import (
     Judged,
     Lengths,
     Scorer,
+    Texts,
+    Written,
 )
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
@@ -170,7 +172,7 @@ class TranslatingScorer:
         self._most = own.most + more or 1.0
         self._wanted = own.most + absent * own.unknown or 1.0
 
-    def read(self, documents: Sequence[tuple[Field, Field]]) -> list[_Read]:
+    def read(self, documents: Sequence[Written]) -> list[_Read]:
         """See `ranking.Judge`."""
         return list(
             zip(self._own.values(documents), self._translated.values(documents), strict=True)
@@ -209,7 +211,7 @@ class TranslatingScorer:
         those that add the most first.
         """
         score = self._own.explain(title, body)
-        [read] = self.read([(title, body)])
+        [read] = self.read([Texts(*title, *body)])
         gains = self._gains(*read)
         if not gains:
             return score
