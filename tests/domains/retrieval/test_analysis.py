@@ -20,6 +20,11 @@ from claude_mem.domains.retrieval import analysis
         ("Café cafe\u0301 naïve ﬁle", "cafe cafe naiv file"),
         ("wait...what -- (really)?", "wait what realli"),
         ("🎉 👍 => {} ||| \x00", ""),
+        ("It broke, I wrote why", "it break i write whi"),
+        ("The Children’s indices", "the child index"),
+        ("a coloured centre, analysed", "a color center analyz"),
+        ("serialisation of what was realised", "serial of what was realiz"),
+        ("precise noise in an enterprise", "precis nois in an enterpris"),
     ],
 )
 def test_words(text: str, expected: str) -> None:
@@ -31,6 +36,10 @@ def test_words(text: str, expected: str) -> None:
     [
         ("getUserById", "get user by id getuserbyid"),
         ("getUsers", "get user getusers getus"),
+        ("wrote_log", "write log wrote_log"),
+        ("initialiseCache", "initi cach initialisecache initialisecach"),
+        ("cacheInitialise", "cach initi cacheinitialise cacheiniti"),
+        ("MATRICES", "matrix matrices"),
         ("XMLHttpRequest", "xml http request xmlhttprequest"),
         ("MAX_RETRY_COUNT", "max retri count max_retry_count"),
         ("foo-bar", "foo bar foo-bar"),

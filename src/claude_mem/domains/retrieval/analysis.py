@@ -1,12 +1,14 @@
 """Text analysis: text -> tokens, the same for documents and queries and for every engine.
 
-Owns what counts as a word. Pure: no I/O but reading the packaged stop-word lists once. Must never
+Owns what counts as a word. Pure: no I/O but reading the packaged lists of words once. Must never
 change without a rebuild of the index (`ANALYSIS_VERSION` says so), because stored tokens outlive
 the process.
 
 What becomes of a text, in order of appearance:
 
-- words: NFKC-folded, diacritics folded, lower-cased, stemmed (Snowball English, Porter 2001);
+- words: NFKC-folded, diacritics folded, lower-cased, stemmed (Snowball English, Porter 2001), of
+  irregular forms and British spellings the base (`broke` is stemmed as `break`, `colour` as
+  `color`, `initialise` as `initialize`: see `forms`);
 - identifiers (`getUserById`, `MAX_RETRY`, `jwt.ts`, `foo-bar`, `TS2345`): their parts as words,
   then the whole, unstemmed, then the stem of the whole where it differs, so that `getusers` and
   `getUsers` meet;
@@ -31,13 +33,15 @@ import threading
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Final
 
 import Stemmer
 
-ANALYSIS_VERSION: Final = 4
+from claude_mem.domains.retrieval import forms
+
+ANALYSIS_VERSION: Final = 5
 MAX_TOKEN_CHARS: Final = 64
 # A document is analysed up to this many characters: its head and its tail. What lies between is
 # stored but not searchable.
@@ -136,7 +140,7 @@ class _Expansions(dict[str, str]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._stem: Callable[[str], str] = Stemmer.Stemmer("english", 0).stemWord
+        self._snowball: Callable[[str], str] = Stemmer.Stemmer("english", 0).stemWord
         # The stemmer keeps state between calls and is not safe to share between threads.
         self._lock = threading.Lock()
 
@@ -161,6 +165,9 @@ class _Expansions(dict[str, str]):
     def stem(self, word: str) -> str:
         with self._lock:
             return self._stem(word)
+
+    def _stem(self, word: str) -> str:
+        return self._snowball(forms.plain(word))
 
     def _expand(self, chunk: str) -> list[str]:
         if is_dense(chunk):
@@ -367,8 +374,22 @@ def _dense_spans(run: str, start: int) -> list[tuple[int, int, tuple[str, ...]]]
 
 
 def stem(word: str) -> str:
-    """The Snowball English stem of a folded, lower-case word."""
+    """The Snowball English stem of a folded, lower-case word, or of the base that it is a form of."""
     return _EXPANSIONS.stem(word)
+
+
+def forms_of(token: str) -> tuple[str, ...]:
+    """The listed forms that become the token, which may have none of its letters: `went` of `go`."""
+    return _forms().get(token, ())
+
+
+@cache
+def _forms() -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for form, base in forms.BASES.items():
+        token = stem(base)
+        found[token] = (*found.get(token, ()), form)
+    return found
 
 
 def _load(name: str) -> frozenset[str]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from claude_mem.domains.retrieval import analysis
+from claude_mem.domains.retrieval import analysis, forms
 
 # Stems that have fewer letters in common with the words they are made of: sky of skies, die of dying.
 _IRREGULAR: Final = {"sky": "sk", "die": "d", "lie": "l", "tie": "t"}
@@ -20,17 +20,23 @@ _GROUPS: Final = re.compile(r"_\d")
 _FIRST: Final = re.compile(r"\d+|[^\W\d_]+")
 
 
-def letters(token: str) -> str:
-    """What stands, folded and in lower case, in every text that has the token.
+def letters(token: str) -> tuple[str, ...]:
+    """Of which one stands, folded and in lower case, in every text that has the token: its own letters, and those of
+    the forms that it is the stem of (`broke` of break).
+    """
+    return forms.shortest((_letters(token), *analysis.forms_of(token)))
 
-    A stem is the beginning of its words but for a last letter that the stemmer turned into `i`, or put there (`tri` of
-    try, `use` of using, `sensibl` of sensibility); letters and digits can have an underscore between them.
+
+def _letters(token: str) -> str:
+    """A stem is the beginning of its words but for a last letter that the stemmer turned into `i`, or put there (`tri`
+    of try, `use` of using, `sensibl` of sensibility), or that is the `z` of an `s` (`realiz` of realise); letters and
+    digits can have an underscore between them.
     """
     if token in _IRREGULAR:
         return _IRREGULAR[token]
     if _MIXED.fullmatch(token) and (first := _FIRST.match(token)):
         return first.group()
-    is_bent = len(token) > 2 and (token[-1] in "ie" or token.endswith("bl"))
+    is_bent = len(token) > 2 and (token[-1] in "ie" or token.endswith(("bl", "iz")))
     return token[:-1] if is_bent else token
 
 
@@ -46,16 +52,22 @@ class Spotter:
 
     def glance(self, texts: Iterable[str]) -> list[float]:
         """What the words whose letters are in each text are worth: seldom less than `worth`."""
-        sought = [(mark, weight) for _, mark, weight in (*self._spaced, *self._dense)]
+        words = [(marks, weight) for _, marks, weight in (*self._spaced, *self._dense)]
+        sought = [(marks[0], weight) for marks, weight in words if len(marks) == 1]
+        more = [(marks, weight) for marks, weight in words if len(marks) > 1]
         lowered = [text.lower() for text in texts]
-        return [sum([weight for mark, weight in sought if mark in it]) for it in lowered]
+        return [
+            sum([weight for mark, weight in sought if mark in it])
+            + sum([weight for marks, weight in more if any(mark in it for mark in marks)])
+            for it in lowered
+        ]
 
     def worth(self, text: str) -> float:
         """What the words that a text has are worth together."""
         folded = analysis.fold(text)
         total = 0.0
-        for word, mark, weight in self._dense:
-            if mark in folded and (len(word) > 1 or word in analysis.words(text)):
+        for word, _, weight in self._dense:
+            if word in folded and (len(word) > 1 or word in analysis.words(text)):
                 total += weight
         pieces = analysis.spaced(folded)
         lowered = pieces.lower()
@@ -63,8 +75,8 @@ class Spotter:
             found = analysis.words(text)
             return total + sum(weight for word, _, weight in self._spaced if word in found)
         odd = _odd(pieces)
-        for word, mark, weight in self._spaced:
-            if word in odd or _stands(word, mark, pieces, lowered):
+        for word, marks, weight in self._spaced:
+            if word in odd or any(_stands(word, mark, pieces, lowered) for mark in marks):
                 total += weight
         return total
 
