@@ -21,12 +21,44 @@ from claude_mem.domains.retrieval.highlight import WINDOW_CHARS, Wanted, highlig
         ("数据库连接失败", ["数据", "据库"], "<mark>数据库</mark>连接失败"),
         ("数据库", ["库"], "数据<mark>库</mark>"),
         ("connections", ["conn*"], "<mark>connections</mark>"),
+        (
+            "it went, gone or going",
+            ["go"],
+            "it <mark>went</mark>, <mark>gone</mark> or <mark>going</mark>",
+        ),
+        ("broken brokers broke it", ["break"], "<mark>broken</mark> brokers <mark>broke</mark> it"),
+        ("a wentworth, an Indices", ["go", "index"], "a wentworth, an <mark>Indices</mark>"),
+        ("in lastWroteAt", ["write"], "in <mark>lastWroteAt</mark>"),
+        (
+            "a build done: didactic",
+            ["build", "do"],
+            "a <mark>build</mark> <mark>done</mark>: didactic",
+        ),
+        ("its colours", ["color"], "its <mark>colours</mark>"),
+        (
+            "realised, realized, real",
+            ["realiz"],
+            "<mark>realised</mark>, <mark>realized</mark>, real",
+        ),
         ("a < b & token", ["token"], "a &lt; b &amp; <mark>token</mark>"),
         ('<script x="token">', ["token"], "&lt;script x=&quot;<mark>token</mark>&quot;&gt;"),
     ],
 )
 def test_marks(text: str, words: list[str], expected: str) -> None:
     assert highlights(text, Wanted(words)) == [expected]
+
+
+def test_forms_are_found_by_a_quick_look_beside_other_words() -> None:
+    text = "the build " + "x " * 4_000 + "and it broke"  # no thorough look goes so far
+    first, second = highlights(text, Wanted(["build", "break"]), windows=2)
+    assert "<mark>build</mark>" in first
+    assert "<mark>broke</mark>" in second
+
+
+def test_a_form_beside_its_base_is_no_further_word_of_the_query() -> None:
+    text = ("it breaks, it broke " + "x " * 300) * 7 + "the build breaks"
+    (passage,) = highlights(text, Wanted(["break", "build"]))
+    assert "<mark>build</mark> <mark>breaks</mark>" in passage
 
 
 def test_nothing_matches() -> None:

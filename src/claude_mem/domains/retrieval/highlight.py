@@ -2,7 +2,7 @@
 
 Owns the choice of the passage and its marking. Pure. The result is safe HTML: everything of the
 text is escaped, and the only tag is `<mark>`. Uses the same analysis as the index, so what matched
-there is marked here: stems, parts of identifiers, pairs of characters.
+there is marked here: stems, the forms that lead to them, parts of identifiers, pairs of characters.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import html
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
-from claude_mem.domains.retrieval import analysis
+from claude_mem.domains.retrieval import analysis, forms
 
 WINDOW_CHARS: Final = 160
 # Only this much of a text is looked through: its head and its tail.
@@ -45,6 +45,14 @@ class _Window:
     value: tuple[int, int]
 
 
+class _Place(NamedTuple):
+    """Where a match may be: from where to where letters stand, and the word's own letters, whichever these are."""
+
+    start: int
+    end: int
+    letters: str
+
+
 class Wanted:
     """What to mark: the words of a query as the ranking writes them, a beginning ending in `*`.
 
@@ -54,11 +62,11 @@ class Wanted:
     def __init__(self, words: Collection[str]) -> None:
         self._tokens = frozenset(word for word in words if not word.endswith("*"))
         self._prefixes = tuple(word[:-1] for word in words if word.endswith("*"))
-        self._letters = {word: _letters(word) for word in words}
         # Short function words are letters that many other words begin with.
         self._whole = frozenset(
             word for word in words if len(word) <= _SHORT and analysis.is_stop_word(word)
         )
+        self._letters = {word: self._letters_of(word) for word in words}
         self._known: dict[str, list[tuple[int, int, str]]] = {}
 
     def match(self, tokens: tuple[str, ...]) -> str | None:
@@ -68,17 +76,25 @@ class Wanted:
                 return token
         return None
 
-    def places(self, text: str, only: Collection[str] | None) -> list[tuple[int, str]]:
+    def _letters_of(self, word: str) -> tuple[str, tuple[str, ...]]:
+        """The word's own letters, and all to look for: theirs, and those of the forms that lead to it."""
+        own = _letters(word)
+        sought = (own, *analysis.forms_of(word))
+        return own, sought if word in self._whole else forms.shortest(sought)
+
+    def places(self, text: str, only: Collection[str] | None) -> list[_Place]:
         """Where the letters of (only some of) the words are, in order: where a match may be."""
         lower = text.lower()
         if len(lower) != len(text):
             lower = ""  # letters that change their number: positions would be wrong
-        found: list[tuple[int, str]] = []
+        found: list[_Place] = []
         for word in self._letters if only is None else only:
-            letters = self._letters[word]
-            within = text if analysis.is_dense(letters) else lower
+            own, sought = self._letters[word]
+            within = text if analysis.is_dense(own) else lower
             is_whole = word in self._whole
-            found += [(place, letters) for place in _places(within, letters, is_whole)]
+            for letters in sought:
+                size = len(letters)
+                found += [_Place(at, at + size, own) for at in _places(within, letters, is_whole)]
         found.sort()
         return found
 
@@ -99,8 +115,12 @@ class Wanted:
 
 
 def _letters(word: str) -> str:
-    """What to look for in a text in lower case: a stem ends in `i` where the word has `y` or `ies`."""
+    """What to look for in a text in lower case: a stem ends in `i` where the word has `y` or `ies`, in `z` where it may
+    have `s`.
+    """
     if word.endswith("*") and not analysis.is_dense(word):
+        return word[:-1]
+    if len(word) > _SHORT and word.endswith("iz"):
         return word[:-1]
     return word.removesuffix("i") if len(word) > 2 else word
 
@@ -167,12 +187,12 @@ def _moved(window: _Window, offset: int) -> _Window:
 def _thorough(text: str, wanted: Wanted, windows: int, width: int) -> list[_Window]:
     """Word by word through the beginning of the text: folded letters, odd stems."""
     head = text[:_THOROUGH_CHARS]
-    places = [(start, word) for start, _, word in wanted.find_thoroughly(head)]
+    places = [_Place(*found) for found in wanted.find_thoroughly(head)]
     return _best_windows(head, places, wanted, windows, width)
 
 
 def _best_windows(
-    text: str, places: list[tuple[int, str]], wanted: Wanted, windows: int, width: int
+    text: str, places: list[_Place], wanted: Wanted, windows: int, width: int
 ) -> list[_Window]:
     """The best passages that do not overlap.
 
@@ -192,18 +212,18 @@ def _best_windows(
             break
         chosen.append(best)
         start, end = best.start, best.end
-        places = [place for place in places if not start <= place[0] < end]
+        places = [place for place in places if not start <= place.start < end]
     return chosen
 
 
-def _promising(places: list[tuple[int, str]], width: int) -> list[tuple[tuple[int, int], int, int]]:
+def _promising(places: list[_Place], width: int) -> list[tuple[tuple[int, int], int, int]]:
     """((different letters, places), first, behind the last) of every stretch of `width`, best first."""
     found: list[tuple[tuple[int, int], int, int]] = []
     counts: dict[str, int] = {}
     last = 0
-    for first, (start, letters) in enumerate(places):
-        while last < len(places) and places[last][0] + len(places[last][1]) <= start + width:
-            counts[places[last][1]] = counts.get(places[last][1], 0) + 1
+    for first, (start, _, letters) in enumerate(places):
+        while last < len(places) and places[last].end <= start + width:
+            counts[places[last].letters] = counts.get(places[last].letters, 0) + 1
             last += 1
         if last > first:
             found.append(((len(counts), last - first), first, last))
@@ -217,11 +237,11 @@ def _promising(places: list[tuple[int, str]], width: int) -> list[tuple[tuple[in
     return found
 
 
-def _read(text: str, places: list[tuple[int, str]], wanted: Wanted, width: int) -> _Window | None:
+def _read(text: str, places: list[_Place], wanted: Wanted, width: int) -> _Window | None:
     """The passage at some places, with what really matches there."""
     matches: set[_Match] = set()
     seen = -1
-    for place, letters in places:
+    for place, _, letters in places:
         if analysis.is_dense(letters) and text.startswith(letters, place):
             matches.add(_Match(place, place + len(letters), letters))
         elif place >= seen:
