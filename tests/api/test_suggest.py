@@ -34,6 +34,7 @@ async def remember(api: Api) -> None:
         "登录令牌过期以后要求用户重新登录令牌",
         "刷新登录令牌失败",
         "A résumé with Ünïcode and the Überprüfung of it",
+        "The colour broke",
     ]
     await api.take(
         *[said(api, text, session=f"s{at}") for at, text in enumerate(texts)],
@@ -67,6 +68,8 @@ async def suggested(api: Api, q: str, **more: Any) -> list[tuple[str, str, str]]
         ("刷新登", ("刷新登录令牌失败", "title", "prefix")),
         ("RÉSU", ("résumé", "word", "prefix")),
         ("überp", ("Überprüfung", "word", "prefix")),
+        ("brok", ("broke", "word", "prefix")),
+        ("colou", ("colour", "word", "prefix")),
         ("tokenzier", ("Tokenizer", "word", "typo")),
         ("rotaet", ("Rotate", "word", "typo")),
         (

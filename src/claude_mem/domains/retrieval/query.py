@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from claude_mem.domains.retrieval import analysis
+from claude_mem.domains.retrieval import analysis, forms
 
 MAX_TERMS: Final = 24
 MAX_PHRASES: Final = 8
@@ -34,8 +34,8 @@ _QUOTES = str.maketrans(dict.fromkeys("“”„‟«»「」『』〝〞〟", '
 _ITEM = re.compile(r'(?P<minus>(?<!\S)-)?"(?P<phrase>[^"]*)"|(?P<word>[^\s"]+)')
 _NOT_PREFIX = re.compile(r"[^\w.-]")
 # Endings whose stem may be shorter than what was typed: `runn*` is to find `running`, which is
-# stored as `run`.
-_ENDINGS = ("", "e", "y", "s", "ed", "ing", "er", "ion", "ation", "ment", "ly", "able")
+# stored as `run`, and `optimi*` to find `optimize`, which is stored as `optim`.
+_ENDINGS = ("", "e", "ze", "y", "s", "ed", "ing", "er", "ion", "ation", "ment", "ly", "able")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,11 @@ def _read_word(draft: _Draft, word: str) -> None:
 def _exclude(draft: _Draft, body: str) -> None:
     beginning = _beginning(body)
     if beginning:
-        draft.excluded_prefixes.append(beginning.lower()[: analysis.MAX_TOKEN_CHARS])
+        text = beginning.lower()[: analysis.MAX_TOKEN_CHARS]
+        draft.excluded_prefixes.append(text)
+        if len(text) > _MIN_PREFIX:  # too many forms begin with three letters
+            stems = map(analysis.stem, forms.begun(text))
+            draft.excluded += [(it,) for it in sorted(stems) if not it.startswith(text)]
     else:
         _read_phrase(draft, body, excluded=True)
 
@@ -155,13 +159,15 @@ def _beginning(word: str) -> str:
 
 
 def prefix_of(word: str) -> Prefix:
-    """The prefix for a folded word: itself, and the shorter stems of the words it may be the
-    beginning of.
+    """The prefix for a folded word: itself, and the stems of the words it may be the beginning of
+    where they do not begin so: shorter ones, and those of forms (`brok*` is to find `broken`, which
+    is stored as `break`).
     """
     text = word.lower()[: analysis.MAX_TOKEN_CHARS]
     if not (text.isascii() and text.isalpha()) or len(text) < _MIN_PREFIX:
         return Prefix(text)
-    stems = {analysis.stem(text + ending) for ending in _ENDINGS}
+    words = (*(text + ending for ending in _ENDINGS), *forms.begun(text))
+    stems = set(map(analysis.stem, words))
     return Prefix(text, tuple(sorted(stem for stem in stems if not stem.startswith(text))))
 
 
