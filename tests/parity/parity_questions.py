@@ -30,6 +30,8 @@ _QUERIES = (
     "config*",
     '"time zone"',
     "test -reminder",
+    "caught",  # said in other forms, too
+    "hel*",
     "测试",
     "提醒",  # of which the sample has the translation only
     "zzz-nothing",

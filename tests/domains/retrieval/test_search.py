@@ -57,6 +57,14 @@ async def their_organisation(store: Memory) -> None:
         ("um café à Genève", "geneve"),
         ("データベース接続", "接続"),
         ("to be or not to be", "to be or not"),
+        ("the upgrade broke the build", "why did it break"),
+        ("breaks the build", "broken"),
+        ("the broken build", "brok*"),
+        ("the build was broken", '"build was broke"'),
+        ("we wrote_log twice", "write"),
+        ("the indices are rebuilt", "index"),
+        ("its behaviour when offline", "behavior"),
+        ("initializeCache runs first", "initialise"),
     ],
 )
 async def test_what_is_found(store: Memory, text: str, query: str) -> None:
