@@ -339,28 +339,24 @@ def test_no_row_is_read_again_where_all_are_in_memory(store: Store) -> None:
     found = store.read(lambda tx: store.index.nearest(OURS, tx, MODEL, probe, None, 10))
     assert found[0][1:] == (1.0, whose[3])
 
-    class Counted:
-        """A transaction that says which statements were asked."""
-
-        def __init__(self, tx: Any) -> None:
-            self.connection, self._cursor, self.asked = self, tx.connection.cursor(), list[str]()
-
-        def cursor(self) -> Any:
-            return self
-
-        def execute(self, statement: str, values: Any = ()) -> Any:
-            self.asked.append(statement)
-            return self._cursor.execute(statement, values)
-
-    def work(tx: Any) -> list[str]:
-        counted = Counted(tx)
-        assert store.index.nearest(OURS, counted, MODEL, probe, [P], 10) == found
-        near = store.index.similarities(OURS, counted, MODEL, probe, [f"prompt {name(3)}"])
+    def asked(tx: Any) -> list[str]:
+        """The statements that go to the rows."""
+        statements: list[str] = []
+        raw = tx.connection.dbapi_connection
+        raw.set_trace_callback(statements.append)
+        try:
+            assert store.index.nearest(OURS, tx, MODEL, probe, [P], 10) == found
+            near = store.index.similarities(OURS, tx, MODEL, probe, [f"prompt {name(3)}"])
+        finally:
+            raw.set_trace_callback(None)
         assert near == {f"prompt {name(3)}": pytest.approx(1, abs=1e-3)}
-        return counted.asked
+        return [it.split(" WHERE ")[0] for it in statements if "vector_rows" in it]
 
-    asked = store.read(work)
-    assert len(asked) == 4, "the space twice, what came since, how many there are"
+    assert not store.read(asked)
+    another = VectorEntry(name(301), P, some(1, seed=2)[0].tobytes(), f"prompt {name(300)} 0")
+    store.write(lambda tx: store.index.add(OURS, tx, MODEL, [another]))
+    since = vectors._AFTER.split(" WHERE ")[0]
+    assert store.read(asked) == [since, "SELECT count(*) FROM vector_rows"]
 
 
 def test_what_was_taken_back_is_not_kept(store: Store) -> None:

@@ -52,10 +52,13 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """Rows of a space after `begin`, up to `last`; the later, the shorter the part."""
+    """Rows of a space after `begin`, up to `last`; the later, the shorter the part. `serial` tells one that is kept
+    from all that were before it.
+    """
 
     begin: int
     last: int
+    serial: int = 0
     parts: tuple[Part, ...] = ()
     projects: tuple[str, ...] = ()
     size: int = 0
@@ -104,7 +107,8 @@ class Comparing:
         parts = [*tail.parts, added]
         while len(parts) > 1 and len(parts[-2]) <= len(parts[-1]):
             parts[-2:] = [self._joined(*parts[-2:])]
-        return Tail(tail.begin, rows[-1][0], tuple(parts), tuple(places), tail.size + len(rows))
+        size = tail.size + len(rows)
+        return Tail(tail.begin, rows[-1][0], 0, tuple(parts), tuple(places), size)
 
     def without(self, tail: Tail, alive: Sequence[int]) -> Tail:
         """A tail without the rows that are not among those numbers."""
@@ -114,7 +118,7 @@ class Comparing:
         parts = tuple(
             part if stays.all() else self._some(part, stays) for part, stays in kept if stays.any()
         )
-        return Tail(tail.begin, tail.last, parts, tail.projects, sum(map(len, parts)))
+        return Tail(tail.begin, tail.last, 0, parts, tail.projects, sum(map(len, parts)))
 
     def _joined(self, first: Part, second: Part) -> Part:
         put = self.numpy.concatenate
@@ -172,15 +176,11 @@ class Comparing:
         """The cosine of each owner's nearest vector in a tail; those without one are left out."""
         found: dict[str, float] = {}
         for part in tail.parts:
-            places, names = part.places, []
-            within: list[int] = []
-            for owner in owners:
-                for at in places.get(owner, ()):
-                    within.append(at)
-                    names.append(owner)
-            if within:
-                scores = self.cosines(part.matrix[within]).tolist()
-                for name, score in zip(names, scores, strict=True):
+            places = part.places
+            theirs = [(name, at) for name in owners if name in places for at in places[name]]
+            if theirs:
+                scores = self.cosines(part.matrix[[at for _, at in theirs]]).tolist()
+                for (name, _), score in zip(theirs, scores, strict=True):
                     if score > found.get(name, -2.0):
                         found[name] = score
         return found

@@ -16,6 +16,7 @@ import struct
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import count as count_up
 from typing import Any, Final
 from uuid import UUID
 
@@ -56,6 +57,7 @@ KEPT: Final = 40_000  # vectors of a space in memory at most: beyond a graph, or
 _NO_PROJECT = ""
 _SPARE = 24  # candidates more than wanted: some are gone, and 8 bits confuse the order of the last
 _AT_ONCE = 4_096
+_SEEN = "vectors seen"  # of a connection: the space whose tail it found right, which, and at which state
 _SPACE = (
     "SELECT space, last FROM vector_spaces WHERE enterprise_id = ? AND model = ? AND dimension = ?"
 )
@@ -86,6 +88,7 @@ class SqliteVectorIndex:
     def __init__(self, graphs: Graphs | None = None) -> None:
         self._graphs = graphs
         self._tails: dict[int, Tail] = {}
+        self._serials = count_up(1)
         self._lock = threading.Lock()
 
     def add(self, scope: Scope, tx: Tx, model: VectorModel, entries: Sequence[VectorEntry]) -> None:
@@ -138,7 +141,7 @@ class SqliteVectorIndex:
         if found is None:
             return ()
         projects = None if project_ids is None else tuple(dict.fromkeys(project_ids))
-        search = _Search(cursor, _numpy(), probe, quick)
+        search = _Search(tx, cursor, _numpy(), probe, quick)
         graph = self._graph(found[0], WHOLE, model, found[1])
         if graph is None and (tail := self._whole(search, *found)) is not None:
             return search.comparing.nearest(tail, projects, limit)
@@ -246,6 +249,8 @@ class SqliteVectorIndex:
         state. If not, what is gone is taken out of it.
         """
         kept = self._kept(space, 0)
+        if search.has_seen(space, kept):
+            return kept
         tail = search.caught_up(kept, space)
         if tail is None:
             return None
@@ -253,10 +258,12 @@ class SqliteVectorIndex:
         if is_later or search.count(space) != tail.size:
             alive = search.cursor.execute(_NUMBERS, (space,)).fetchall()
             tail = search.comparing.without(tail, [row[0] for row in alive])
-        is_new = tail is not kept or tail.last != last
-        if is_new and not is_later and search.is_reader():
+        if not is_later and search.is_reader():
             # What a writer sees may be taken back, and its numbers given out again.
-            self._keep(space, replace(tail, last=last))
+            if tail is not kept or tail.last != last:
+                tail = replace(tail, last=last, serial=next(self._serials))
+                self._keep(space, tail)
+            search.note_seen(space, tail)
         return tail
 
     def _in_tail(
@@ -291,7 +298,10 @@ class SqliteVectorIndex:
 class _Search:
     """One question."""
 
-    def __init__(self, cursor: Any, numpy: Any, probe: Sequence[float], quick: bool) -> None:
+    def __init__(
+        self, tx: Tx, cursor: Any, numpy: Any, probe: Sequence[float], quick: bool
+    ) -> None:
+        self._known: dict[str, Any] = tx.info  # lives as long as the connection does
         self.cursor = cursor
         self.quick = quick
         self.comparing = Comparing(numpy, probe)
@@ -304,6 +314,20 @@ class _Search:
                 return None
             tail = self.comparing.longer(tail, some)
         return tail
+
+    def has_seen(self, space: int, tail: Tail) -> bool:
+        """Whether this connection has found a tail right, and nobody else has written anything since: counting the rows
+        of a large space costs as much as comparing those of a small one.
+        """
+        seen = self._known.get(_SEEN)
+        return seen is not None and seen == (space, tail.serial, self._state()) and self.is_reader()
+
+    def note_seen(self, space: int, tail: Tail) -> None:
+        """This connection, a reader's, finds a tail right."""
+        self._known[_SEEN] = (space, tail.serial, self._state())
+
+    def _state(self) -> int:
+        return int(self.cursor.execute("PRAGMA data_version").fetchone()[0])
 
     def count(self, space: int) -> int:
         """How many rows a space has."""

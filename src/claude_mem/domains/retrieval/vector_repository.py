@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -64,7 +63,7 @@ class Stored(NamedTuple):
 
 
 _OWNERS_KEPT = 8_192  # the same come near again and again
-_OWNER: Final = re.compile(r"(\w{1,40}) ([0-9a-f-]{36}) ([0-9]{1,6})")
+_ID_CHARS: Final = 36
 
 
 def _owner(kind: str, entity_id: str, piece: int) -> str:
@@ -79,8 +78,11 @@ def owner_name(ref: EntityRef) -> str:
 @lru_cache(maxsize=_OWNERS_KEPT)
 def owner_of(told: str) -> tuple[EntityRef, int] | None:
     """Whose a vector is and which piece of it, as the engine was told; None for what says nothing of the kind."""
-    found = _OWNER.fullmatch(told)
-    return None if found is None else (EntityRef(found[1], found[2]), int(found[3]))
+    try:
+        kind, entity_id, piece = told.split(" ")
+        return (EntityRef(kind, entity_id), int(piece)) if len(entity_id) == _ID_CHARS else None
+    except ValueError:
+        return None
 
 
 def progress(scope: Scope, tx: Tx, model: VectorModel) -> Progress | None:
