@@ -326,15 +326,23 @@ _LENGTHS = (1, 4, 16, 64, 128, 192, 256, 384, 512)
 class Lookup:
     """A statement whose rows have one of given values in `column`: what a search looks its candidates up with.
 
-    `query` may have other parameters, and selects columns that SQLite gives back as they are kept (no JSON). There the
-    text is made once for every length of list, which is filled up with its last value: for SQLAlchemy to write a list
-    out anew costs more than to run it.
+    `query` may have other parameters. On SQLite its text is made once for every length of list, which is filled up with
+    its last value: for SQLAlchemy to write a list out anew costs more than to run it.
     """
 
     def __init__(self, query: sa.Select[Any], column: Any) -> None:
         self._per_engine = PerEngine(lambda dialect: query.where(given(dialect, column, _LISTED)))
+        self._columns = query.selected_columns
         self._texts: dict[int, str] = {}
+        self._fixed: Mapping[str, Any] = {}  # what the query itself says, by name of the parameter
         self._names: tuple[str, ...] = ()
+        self._kept_otherwise: tuple[tuple[int, Processor], ...] = ()
+
+    def named(self, tx: Any, values: Sequence[Any], **others: Any) -> list[dict[str, Any]]:
+        """`rows` by the names of their columns."""
+        names = tuple(self._columns.keys())
+        # By position: SQLAlchemy's rows as mappings cost as much as reading them.
+        return [dict(zip(names, row, strict=True)) for row in self.rows(tx, values, **others)]
 
     def rows(self, tx: Any, values: Sequence[Any], **others: Any) -> list[Any]:
         """Those rows, in no order; a value that is given twice counts once."""
@@ -354,16 +362,36 @@ class Lookup:
         text = self._texts.get(length)
         if text is None:
             compiled = self._per_engine.of(tx).compile(dialect=tx.dialect)
+            self._fixed = dict(compiled.params)
+            self._kept_otherwise = _kept_otherwise(tx.dialect, self._columns)
             self._names = tuple(compiled.positiontup)
             text = compiled.string.replace(f"__[POSTCOMPILE_{_LISTED}]", ", ".join("?" * length))
             self._texts[length] = text
         listed = (*values, *([values[-1]] * (length - len(values))))
+        given_values = {**self._fixed, **others}
         sent: list[Any] = []
         for name in self._names:
-            sent += listed if name == _LISTED else (others[name],)
+            sent += listed if name == _LISTED else (given_values[name],)
         # By the driver's own cursor: what SQLAlchemy puts around rows and statements costs half as much again.
         found: list[Any] = tx.connection.cursor().execute(text, tuple(sent)).fetchall()
-        return found
+        return [self._read(row) for row in found] if self._kept_otherwise else found
+
+    def _read(self, row: Sequence[Any]) -> list[Any]:
+        values = list(row)
+        for place, process in self._kept_otherwise:
+            values[place] = process(values[place])
+        return values
+
+
+def _kept_otherwise(dialect: Dialect, columns: Any) -> tuple[tuple[int, Processor], ...]:
+    """Which columns SQLite keeps as something else than Python has, and how they are read: documents, yes and no."""
+    kinds = [column.type.dialect_impl(dialect) for column in columns]
+    found = [
+        (place, kind.result_processor(dialect, None))
+        for place, kind in enumerate(kinds)
+        if isinstance(kind, sa.JSON | sa.Boolean)
+    ]
+    return tuple((place, process) for place, process in found if process is not None)
 
 
 _HOLD = sa.text(

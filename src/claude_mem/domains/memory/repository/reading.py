@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 
 from claude_mem.domains.memory import tables as t
 from claude_mem.domains.memory.model import EntityRef
-from claude_mem.domains.sql import beyond, given, metadata
+from claude_mem.domains.sql import Lookup, beyond, given, metadata
 from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
 
@@ -114,16 +115,8 @@ def get_many(scope: Scope, tx: Tx, refs: Sequence[EntityRef]) -> dict[EntityRef,
     for kind, ids in by_kind.items():
         if kind not in _TABLES:
             continue
-        query = _statement(tx.dialect.name, _with_session, kind)
-        for start in range(0, len(ids), _CHUNK):
-            wanted = {"enterprise": scope.enterprise_id, "ids": ids[start : start + _CHUNK]}
-            rows = tx.execute(query, wanted)
-            names = tuple(rows.keys())
-            place = names.index("id")
-            found.update(
-                # By position: rows as mappings cost as much as reading them.
-                {EntityRef(kind, row[place]): dict(zip(names, row, strict=True)) for row in rows}
-            )
+        rows = _with_session(kind).named(tx, ids, enterprise=scope.enterprise_id)
+        found.update({EntityRef(kind, row["id"]): row for row in rows})
     return {ref: found[ref] for ref in refs if ref in found}
 
 
@@ -214,23 +207,23 @@ def with_before(scope: Scope, tx: Tx, refs: Sequence[EntityRef]) -> dict[EntityR
     return found
 
 
-def _with_session(dialect: str, table: sa.Table) -> Any:
-    """Rows of a table by id, with what a reader wants of their session."""
+@cache
+def _with_session(kind: str) -> Lookup:
+    """Rows of a kind by id, with what a reader wants of their session."""
+    table, s = _TABLES[kind], t.sessions
     query = sa.select(table).where(
-        table.c.enterprise_id == sa.bindparam("enterprise"),
-        given(dialect, table.c.id, "ids"),
-        *_there(table),
+        table.c.enterprise_id == sa.bindparam("enterprise"), *_there(table)
     )
     if "session_id" not in table.c:
-        return query
-    s = t.sessions
-    return query.add_columns(
+        return Lookup(query, table.c.id)
+    of_session = query.add_columns(
         s.c.agent_session, s.c.project_id, s.c.role, s.c.title.label("session_title")
     ).where(
         s.c.enterprise_id == table.c.enterprise_id,
         s.c.id == table.c.session_id,
         s.c.status != "deleted",
     )
+    return Lookup(of_session, table.c.id)
 
 
 def index_page(
