@@ -320,12 +320,41 @@ def test_each_reader_finds_what_it_sees_whatever_is_in_memory(store: Store) -> N
         assert later[0] == 301
         assert not {4, 5} & set(later)
         before = store.index.nearest(OURS, earlier, MODEL, probe, None, 300)
-        assert {it.id for it in before} <= {name(n) for n in range(1, 301)}
+        assert {it.id for it in before} == {name(n) for n in range(1, 301)}
         assert store.index.similarities(OURS, earlier, MODEL, probe, ["any"]) is None
         earlier.exec_driver_sql("COMMIT")
     engine.dispose()
     assert store.found(made[3]) == later
     assert store.recall() == 1
+
+
+def test_a_damaged_row_is_near_to_nothing_and_hides_nothing(store: Store) -> None:
+    made = some(50)
+    store.add(1, made, P)
+    for number, harm in enumerate(("zeroblob(64)", "zeroblob(7)", "x''"), 1):
+        statement = f"UPDATE vector_rows SET vector = {harm} WHERE id = ?"
+        key = UUID(int=number).bytes
+        store.write(lambda tx, it=statement, key=key: tx.exec_driver_sql(it, (key,)))
+    whole = np.frombuffer(b"\x00\x7e" * 32, dtype="<f2")  # not a number
+    values = (whole.tobytes(), UUID(int=4).bytes)
+    store.write(
+        lambda tx: tx.exec_driver_sql("UPDATE vector_rows SET vector = ? WHERE id = ?", values)
+    )
+    for projects in (None, [P]):
+        assert store.found(made[9], projects, limit=1) == [10]
+        assert len(store.found(made[9], projects, limit=50)) == 50
+
+
+def test_what_is_kept_is_let_go_where_more_is_gone_than_there_may_be(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vectors, "KEPT", 400)
+    store.add(1, some(300), P)
+    assert store.recall() == 1
+    store.remove(*range(1, 301))
+    store.add(301, some(300, seed=1))
+    assert store.recall() == 1
+    assert [tail.size for tail in store.index._tails.values()] == [300]
 
 
 def test_no_row_is_read_again_where_all_are_in_memory(store: Store) -> None:
@@ -356,7 +385,7 @@ def test_no_row_is_read_again_where_all_are_in_memory(store: Store) -> None:
     another = VectorEntry(name(301), P, some(1, seed=2)[0].tobytes(), f"prompt {name(300)} 0")
     store.write(lambda tx: store.index.add(OURS, tx, MODEL, [another]))
     since = vectors._AFTER.split(" WHERE ")[0]
-    assert store.read(asked) == [since, "SELECT count(*) FROM vector_rows"]
+    assert store.read(asked) == ["SELECT count(*) FROM vector_rows", since]
 
 
 def test_what_was_taken_back_is_not_kept(store: Store) -> None:

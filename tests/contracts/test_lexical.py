@@ -316,15 +316,18 @@ def test_phrases_of_common_words(crowded: tuple[Store, LexicalPlan]) -> None:
 
 
 def test_what_is_found_does_not_depend_on_what_was_asked_before(store: Store) -> None:
-    """A long question looks less deep, and takes a word for common that a short one knows all documents of."""
-    count = 2_500
-    names = ["caroline" if n < 300 or n >= count - 60 else "melanie" for n in range(count)]
+    """A long question looks less deep, and takes for common what a short one knows all documents of."""
+    names = ["caroline"] * 300 + ["melanie"] * 2_140 + ["caroline"] * 60
     store.add(*(document(n, f"report {name}") for n, name in enumerate(names, 1)))
-    short = plan("caroline", documents=count, last=count, limit=150)
+    short = plan("caroline", documents=2_500, last=2_500, limit=150)
     long = replace(short, words=("caroline", "report", *(f"other{n}" for n in range(16))))
     first, told = store.find(short), store.find(long)
     assert first.frequencies == {"caroline": 360}
     assert (store.find(short), store.find(long)) == (first, told)
+    wide = replace(
+        short, words=("melanie", "report"), limit=900
+    )  # more than is looked at of a word
+    assert store.find(wide) == store.find(wide)
 
 
 def test_documents_far_apart(store: Store) -> None:

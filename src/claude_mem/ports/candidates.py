@@ -241,8 +241,9 @@ class BoundedSearch(ABC):
         for word in common[:_SINGLES]:
             if len(self._found) >= want:
                 return
-            if word in self._recent and not self._is_filtered:
-                self._add(self._recent[word][:want])
+            recent = self._recent.get(word, ())
+            if len(recent) >= want and not self._is_filtered:
+                self._add(recent[:want])  # what the next question of the word finds as well
             else:
                 floor = self._floor((word,)) if self._is_filtered else 0
                 self._add(self._newest(((word,),), want, floor))

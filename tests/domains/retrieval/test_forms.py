@@ -98,7 +98,7 @@ def test_words_of_one_stem_that_are_no_verbs_in_ise_stay_together() -> None:
 
 def test_of_the_forms_only_those_of_function_words_are_stop_words() -> None:
     stops = {form for form in forms.BASES if analysis.is_stop_word(analysis.stem(form))}
-    assert stops == {"did", "done", "got", "gotten", "told"}
+    assert stops == {"did", "done", "got"}
 
 
 def test_every_stop_word_is_one_still() -> None:
@@ -113,3 +113,26 @@ def test_the_forms_of_a_token_and_the_bases_of_a_beginning() -> None:
     assert forms.begun("indices") == {"index"}
     assert forms.begun("zq") == frozenset()
     assert set(forms.shortest(("broken", "wrote", "broke"))) == {"broke", "wrote"}
+
+
+def test_what_is_derived_from_a_british_spelling_stays_with_it() -> None:
+    for one, other in (
+        ("honour", "honourably"),
+        ("honor", "honourably"),
+        ("neighbor", "neighbourly"),
+        ("labor", "labourer"),
+        ("armour", "armourer"),
+        ("catalog", "cataloguer"),
+        ("analyze", "analysable"),
+        ("tantalize", "tantalisingly"),
+    ):
+        assert analysis.stem(one) == analysis.stem(other), (one, other)
+    for word in ("hour", "four", "tour", "contour", "vogue", "rogue"):
+        assert analysis.stem(word)[:3] == word[:3]
+        assert analysis.stem(word) == analysis.stem(f"{word}s"), word
+
+
+def test_beginnings_of_british_words() -> None:
+    assert forms.respelt("organis") == forms.respelt("organise") == "organiz"
+    for other in ("precis", "promis", "runn", "is", "", "optimiz"):
+        assert forms.respelt(other) == "", other

@@ -29,8 +29,9 @@ from claude_mem.domains.retrieval.query import (
         ("jwt -cookie", ParsedQuery(terms=("jwt",), excluded=(("cooki",),))),
         ('jwt -"session cookie"', ParsedQuery(terms=("jwt",), excluded=(("session", "cooki"),))),
         ("jwt -cook*", ParsedQuery(terms=("jwt",), excluded_prefixes=("cook",))),
-        ("-brok*", ParsedQuery(excluded=(("break",),), excluded_prefixes=("brok",))),
-        ("-bro*", ParsedQuery(excluded_prefixes=("bro",))),
+        ("-found*", ParsedQuery(excluded_prefixes=("found",))),  # not what says `find`
+        ("-organis*", ParsedQuery(excluded_prefixes=("organis", "organiz"))),
+        ("-precis*", ParsedQuery(excluded_prefixes=("precis",))),
         ("-break*", ParsedQuery(excluded_prefixes=("break",))),
         ("-数据", ParsedQuery(excluded=(("数据",),))),
         ("rm -rf x --force", ParsedQuery(terms=("rm", "rf", "x", "forc"))),

@@ -77,10 +77,16 @@ class Comparing:
         self.probe = numpy.asarray(probe, dtype="<f4")
 
     def matrix(self, vectors: Sequence[bytes]) -> Any:
-        """Vectors of 16 bits a number as rows of 32, at length 1."""
-        flat = self.numpy.frombuffer(b"".join(vectors), dtype="<f2")
-        rows = flat.reshape(len(vectors), -1).astype("<f4")
-        rows /= self.numpy.linalg.norm(rows, axis=1, keepdims=True)
+        """Vectors of 16 bits a number as rows of 32, at length 1; one that was damaged is near to nothing."""
+        numpy, nothing = self.numpy, bytes(2 * len(self.probe))
+        whole = [it if len(it) == len(nothing) else nothing for it in vectors]
+        rows = numpy.frombuffer(b"".join(whole), dtype="<f2").reshape(len(whole), -1).astype("<f4")
+        lengths = numpy.linalg.norm(rows, axis=1, keepdims=True)
+        points = numpy.isfinite(lengths) & (lengths > 0)
+        if not points.all():
+            rows[~points[:, 0]] = 0
+            lengths[~points] = 1
+        rows /= lengths
         return rows
 
     def cosines(self, matrix: Any) -> Any:

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from itertools import count as count_up
 from typing import Any, Final
 from uuid import UUID
@@ -28,6 +29,7 @@ from claude_mem.adapters.sqlite.vector_tails import (
     DIGITS,
     Comparing,
     Projects,
+    Row,
     Tail,
     told,
 )
@@ -82,13 +84,15 @@ _EXACTLY = (
 )
 
 
+_SERIALS: Final = count_up(1)  # of the tails of all indexes: connections may be shared
+
+
 class SqliteVectorIndex:
     """Implements `ports.vectors.VectorIndex`. The tables are made by a migration."""
 
     def __init__(self, graphs: Graphs | None = None) -> None:
         self._graphs = graphs
         self._tails: dict[int, Tail] = {}
-        self._serials = count_up(1)
         self._lock = threading.Lock()
 
     def add(self, scope: Scope, tx: Tx, model: VectorModel, entries: Sequence[VectorEntry]) -> None:
@@ -251,17 +255,22 @@ class SqliteVectorIndex:
         kept = self._kept(space, 0)
         if search.has_seen(space, kept):
             return kept
-        tail = search.caught_up(kept, space)
-        if tail is None:
+        there = search.count(space)
+        if there > KEPT:
             return None
+        tail, rest = search.caught_up(kept, space)
         is_later = tail.last > last
-        if is_later or search.count(space) != tail.size:
+        if is_later or next(rest, None) is not None or there != tail.size:
             alive = search.cursor.execute(_NUMBERS, (space,)).fetchall()
             tail = search.comparing.without(tail, [row[0] for row in alive])
+            if (
+                tail.size != there
+            ):  # an earlier state, of which some has gone since; or more was gone than is kept
+                tail, _ = search.caught_up(Tail(0, 0), space)
         if not is_later and search.is_reader():
             # What a writer sees may be taken back, and its numbers given out again.
             if tail is not kept or tail.last != last:
-                tail = replace(tail, last=last, serial=next(self._serials))
+                tail = replace(tail, last=last, serial=next(_SERIALS))
                 self._keep(space, tail)
             search.note_seen(space, tail)
         return tail
@@ -277,13 +286,13 @@ class SqliteVectorIndex:
         """Of the rows after a graph, which are kept; of all rows, where there is no graph and they are too many."""
         begin = 0 if graph is None else graph.note.through
         kept = self._kept(space, begin)
-        tail = search.caught_up(kept, space)
-        if tail is None:  # a graph is long due
-            rows = search.cursor.execute(_AFTER, (begin, space))
-            return search.among_rows(rows, projects, most)
+        tail, rest = search.caught_up(kept, space)
+        found: set[int] = set()
+        for rows in rest:  # a graph is long due
+            found |= search.comparing.among_rows(rows, projects, most)
         if tail is not kept and search.is_reader():
             self._keep(space, tail)
-        return search.comparing.among(tail, projects, most)
+        return found | search.comparing.among(tail, projects, most)
 
     def _kept(self, space: int, begin: int) -> Tail:
         with self._lock:
@@ -306,20 +315,20 @@ class _Search:
         self.quick = quick
         self.comparing = Comparing(numpy, probe)
 
-    def caught_up(self, tail: Tail, space: int) -> Tail | None:
-        """A tail with the rows that came after it; None where that would be more than may be kept."""
+    def caught_up(self, tail: Tail, space: int) -> tuple[Tail, Iterator[Sequence[Row]]]:
+        """A tail with the rows that came after it as far as they may be kept; and the others, some at a time."""
         rows = self.cursor.execute(_AFTER, (tail.last, space))
         while some := rows.fetchmany(_AT_ONCE):
             if tail.size + len(some) > KEPT:
-                return None
+                return tail, chain([some], iter(lambda: rows.fetchmany(_AT_ONCE), []))
             tail = self.comparing.longer(tail, some)
-        return tail
+        return tail, iter(())
 
     def has_seen(self, space: int, tail: Tail) -> bool:
         """Whether this connection has found a tail right, and nobody else has written anything since: counting the rows
         of a large space costs as much as comparing those of a small one.
         """
-        seen = self._known.get(_SEEN)
+        seen = self._known.get(_SEEN) if tail.serial else None
         return seen is not None and seen == (space, tail.serial, self._state()) and self.is_reader()
 
     def note_seen(self, space: int, tail: Tail) -> None:

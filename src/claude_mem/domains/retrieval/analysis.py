@@ -42,6 +42,7 @@ import Stemmer
 from claude_mem.domains.retrieval import forms
 
 ANALYSIS_VERSION: Final = 5
+_BRITISH: Final = ("our", "ys", "ogu")
 MAX_TOKEN_CHARS: Final = 64
 # A document is analysed up to this many characters: its head and its tail. What lies between is
 # stored but not searchable.
@@ -143,6 +144,10 @@ class _Expansions(dict[str, str]):
         self._snowball: Callable[[str], str] = Stemmer.Stemmer("english", 0).stemWord
         # The stemmer keeps state between calls and is not safe to share between threads.
         self._lock = threading.Lock()
+        # British stems, for words that are not on the list: `honourably` stays with `honour`.
+        pairs = {self._snowball(form): self._snowball(base) for form, base in forms.BASES.items()}
+        british = (it for it in pairs if it.endswith(_BRITISH))
+        self._respelt: dict[str, str] = {it: pairs[it] for it in british}
 
     def __missing__(self, piece: str) -> str:
         with self._lock:
@@ -167,7 +172,8 @@ class _Expansions(dict[str, str]):
             return self._stem(word)
 
     def _stem(self, word: str) -> str:
-        return self._snowball(forms.plain(word))
+        found = self._snowball(forms.plain(word))
+        return self._respelt.get(found, found)
 
     def _expand(self, chunk: str) -> list[str]:
         if is_dense(chunk):

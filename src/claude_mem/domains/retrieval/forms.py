@@ -21,7 +21,7 @@ from typing import Final
 _ISE: Final = re.compile(
     r"([a-z]{3,}[b-df-hj-nq-tx-z]"
     r"(?<![^i]c)(?<!pr)(?<!nr)(?<!nch)(?<!rad)(?<!and)(?<!act)(?<!ast)(?<!eat)(?<!ert)(?<!dem)(?<!prem)(?<!prom)i)"
-    r"s(e[ds]?|ers?|ing|(?<!dis)abl[ey]|(?<!dis)ability|ations?|ational|ationally)"
+    r"s(e[ds]?|ers?|ing|ingly|edly|ements?|(?<!dis)abl[ey]|(?<!dis)ability|ations?|ational|ationally)"
 )
 
 
@@ -41,6 +41,12 @@ def plain(word: str) -> str:
         return base
     found = _ISE.fullmatch(word) if "is" in word else None
     return f"{found[1]}z{found[2]}" if found else word
+
+
+def respelt(beginning: str) -> str:
+    """The beginning of words in `-ise` as it is of those in `-ize`: `organiz` for `organis`; empty for all others."""
+    found = _ISE.fullmatch(f"{beginning.rstrip('e')}e")
+    return f"{found[1]}z" if found else ""
 
 
 def begun(beginning: str) -> frozenset[str]:

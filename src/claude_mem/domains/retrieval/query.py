@@ -138,10 +138,8 @@ def _exclude(draft: _Draft, body: str) -> None:
     beginning = _beginning(body)
     if beginning:
         text = beginning.lower()[: analysis.MAX_TOKEN_CHARS]
-        draft.excluded_prefixes.append(text)
-        if len(text) > _MIN_PREFIX:  # too many forms begin with three letters
-            stems = map(analysis.stem, forms.begun(text))
-            draft.excluded += [(it,) for it in sorted(stems) if not it.startswith(text)]
+        # Not by the bases of forms: `-found*` would hide what says `find`.
+        draft.excluded_prefixes += filter(None, (text, forms.respelt(text)))
     else:
         _read_phrase(draft, body, excluded=True)
 
