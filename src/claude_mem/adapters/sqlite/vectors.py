@@ -263,9 +263,7 @@ class SqliteVectorIndex:
         if is_later or next(rest, None) is not None or there != tail.size:
             alive = search.cursor.execute(_NUMBERS, (space,)).fetchall()
             tail = search.comparing.without(tail, [row[0] for row in alive])
-            if (
-                tail.size != there
-            ):  # an earlier state, of which some has gone since; or more was gone than is kept
+            if tail.size != there:  # of an earlier state some has gone since; or too much was gone
                 tail, _ = search.caught_up(Tail(0, 0), space)
         if not is_later and search.is_reader():
             # What a writer sees may be taken back, and its numbers given out again.
