@@ -18,8 +18,8 @@ from claude_mem.kernel.scope import Scope
 from claude_mem.ports.database import Tx
 from claude_mem.ports.vectors import VectorModel
 
-# Vectors of a space. Below, comparing all in memory finds all and costs no more than a walk whose finds are read from
-# their rows (docs/performance.md, hybrid search by size); it takes 1.5 KB of memory a vector.
+# Vectors of a space. Below, comparing all in memory finds all, and a whole search costs less than with a walk whose
+# finds are read from their rows (docs/performance.md, hybrid search by size); it takes 1.5 KB of memory a vector.
 FROM: Final = 32_000
 PROJECT_FROM: Final = 1_000  # of a project, where the space has a graph
 BEHIND: Final = 2_000  # rows after a graph at most, or a fiftieth of it: then it goes on
